@@ -1,0 +1,111 @@
+"""What every test may ask for: a hub on loopback, a project, and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from vcm.testing import HubSimulator
+
+TOKEN = "hf_simulatedTokenOfTheTests"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable of the machine reaches a test, and nothing a test does reaches the user's folders."""
+    for name in list(os.environ):
+        if name.startswith(("HF_", "VCM_", "HUGGING", "TRANSFORMERS_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    monkeypatch.setenv("VCM_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The store's folder, which the environment names."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubSimulator]:
+    """A running hub that HF_ENDPOINT names; TOKEN is a valid token."""
+    with HubSimulator(tokens=[TOKEN]) as simulator:
+        monkeypatch.setenv("HF_ENDPOINT", simulator.endpoint)
+        yield simulator
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def manifest(project: Path) -> Callable[[str], Path]:
+    """Writes the project's models.toml."""
+
+    def write(text: str) -> Path:
+        path = project / "models.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def vcm(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs a command line in this process."""
+    from vcm.cli.app import main
+
+    def run(*arguments: str | Path) -> Result:
+        capsys.readouterr()
+        code = main([str(each) for each in arguments])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def vcm_process(project: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a command line in a process of its own."""
+
+    def start(*arguments: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vcm", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def snapshot_files(cache: Path) -> dict[str, bytes]:
+    """Every file of every snapshot, by path below its snapshot."""
+    root = cache / "snapshots"
+    return {
+        str(path.relative_to(root).as_posix().partition("/")[2]): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }

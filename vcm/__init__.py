@@ -1,0 +1,99 @@
+"""vcm, a package manager for model weights: declare, lock by SHA-256, sync, and start on nothing else.
+
+A program needs two names from here::
+
+    import vcm
+
+    paths = vcm.gate()              # every required model is the locked one, or this raises
+    folder = vcm.require("frames")  # the folder with the locked files of one model
+
+The map, from the rules to the terminal; each package may import what stands above it:
+
+    errors, version   every error; the version
+    core              the rules: manifest, lock, selection, plan; values in, values out
+    settings          the one reader of the environment
+    store             the disk: blobs, snapshots, project files
+    hub               the network: HTTP, the hub's API
+    install           hub → store: resolving, transfers, syncing
+    enforce           yes or no: the gate, ModelManager, AnalysisPipeline
+    cli               parses, calls, prints
+    testing           a hub on loopback, for tests of vcm and of programs that use it; imports nothing of the above
+
+Nothing below is imported before it is used: ``import vcm`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vcm import version
+
+if TYPE_CHECKING:
+    from vcm.enforce.config import Config, ModelsConfig, ModelSource, load_config
+    from vcm.enforce.gate import gate, require
+    from vcm.enforce.manager import ModelManager
+    from vcm.enforce.pipeline import AnalysisPipeline
+    from vcm.errors import (
+        ConfigError,
+        DiskSpaceError,
+        LockError,
+        ModelChecksumError,
+        ModelDownloadError,
+        ModelNotFoundError,
+        ModelRegistryError,
+        RegistryError,
+        VcmError,
+    )
+
+__version__ = version.VERSION
+
+_HOMES = {
+    "AnalysisPipeline": "vcm.enforce.pipeline",
+    "Config": "vcm.enforce.config",
+    "ConfigError": "vcm.errors",
+    "DiskSpaceError": "vcm.errors",
+    "LockError": "vcm.errors",
+    "ModelChecksumError": "vcm.errors",
+    "ModelDownloadError": "vcm.errors",
+    "ModelManager": "vcm.enforce.manager",
+    "ModelNotFoundError": "vcm.errors",
+    "ModelRegistryError": "vcm.errors",
+    "ModelSource": "vcm.enforce.config",
+    "ModelsConfig": "vcm.enforce.config",
+    "RegistryError": "vcm.errors",
+    "VcmError": "vcm.errors",
+    "gate": "vcm.enforce.gate",
+    "load_config": "vcm.enforce.config",
+    "require": "vcm.enforce.gate",
+}
+
+__all__ = [
+    "AnalysisPipeline",
+    "Config",
+    "ConfigError",
+    "DiskSpaceError",
+    "LockError",
+    "ModelChecksumError",
+    "ModelDownloadError",
+    "ModelManager",
+    "ModelNotFoundError",
+    "ModelRegistryError",
+    "ModelSource",
+    "ModelsConfig",
+    "RegistryError",
+    "VcmError",
+    "__version__",
+    "gate",
+    "load_config",
+    "require",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'vcm' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,5 @@
+"""``python -m vcm``."""
+
+from vcm.cli.app import run
+
+run()

@@ -1,0 +1,255 @@
+"""Results as text and as JSON. Keys of the JSON documents are promises: they are only ever added to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vcm.core.wording import byte_count, counted
+
+if TYPE_CHECKING:
+    from vcm.core.lock import Lock, LockedModel
+    from vcm.core.plan import Plan
+    from vcm.enforce.gate import Checked
+    from vcm.errors import VcmError
+    from vcm.install.session import Locking
+    from vcm.install.syncing import Synced
+
+SHORT_COMMIT = 12
+
+
+def print_json(document: object) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def error_document(error: VcmError) -> dict[str, Any]:
+    """The ``error`` of a JSON answer."""
+    return {
+        "code": error.error_code,
+        "message": str(error),
+        "hint": error.hint,
+        "model": error.model,
+        "retry_after": error.retry_after,
+    }
+
+
+def print_error(error: VcmError, *, color: bool) -> None:
+    """What happened and what to do next, on standard error."""
+    red, cyan, plain = ("\033[1;31m", "\033[1;36m", "\033[0m") if color else ("", "", "")
+    print(f"{red}error{plain}: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"{cyan}hint{plain}: {error.hint}", file=sys.stderr)
+
+
+def release(model: LockedModel) -> str:
+    """Which one it is, for people: version or ref, and the commit's beginning."""
+    commit = model.commit[:SHORT_COMMIT] if model.commit else ""
+    return " ".join(part for part in (model.version or model.ref, commit) if part) or "-"
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """Columns, two blanks apart."""
+    rows = [list(row) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def model_document(model: LockedModel) -> dict[str, Any]:
+    """What every answer says of a model."""
+    return {"name": model.name, "version": model.version, "commit": model.commit}
+
+
+def lock_changes(locking: Locking) -> list[tuple[str, LockedModel]]:
+    """``added``, ``changed``, ``unchanged`` or ``removed`` for each model of either lock, in name order."""
+    before = {model.name: model for model in locking.before.models} if locking.before else {}
+    after = {model.name: model for model in locking.after.models}
+    changes = []
+    for name in sorted(before | after):
+        if name not in after:
+            changes.append(("removed", before[name]))
+        elif name not in before:
+            changes.append(("added", after[name]))
+        else:
+            changes.append(("unchanged" if before[name] == after[name] else "changed", after[name]))
+    return changes
+
+
+def lock_document(locking: Locking) -> dict[str, Any]:
+    """The JSON answer of ``lock``."""
+    return {
+        "changed": locking.before != locking.after,
+        "models": [
+            {
+                **model_document(model),
+                "status": status,
+                "tree_digest": f"sha256:{model.tree_digest}",
+                "size": model.size,
+                "files": len(model.files),
+            }
+            for status, model in lock_changes(locking)
+        ],
+    }
+
+
+def print_lock(locking: Locking, *, verb: str) -> None:
+    """What locking came to, one line for each model that is not as before."""
+    models = locking.after.models
+    if locking.before == locking.after:
+        asked = "" if locking.requested else ", no network used"
+        print(f"models.lock is up to date ({counted(len(models), 'model')}{asked})")
+        return
+    size = sum(model.size for model in models)
+    print(f"{verb} {counted(len(models), 'model')}, {byte_count(size)}")
+    marks = {"added": "+", "changed": "~", "removed": "-"}
+    for status, model in lock_changes(locking):
+        if status != "unchanged":
+            files = f"{counted(len(model.files), 'file')}, {byte_count(model.size)}"
+            print(f" {marks[status]} {model.name}  {model.repo or model.url}  {release(model)}  {files}")
+
+
+def sync_document(answers: Sequence[Synced]) -> dict[str, Any]:
+    """The JSON answer of ``sync``."""
+    models = []
+    for answer in answers:
+        entry = {
+            **model_document(answer.model),
+            "path": str(answer.path) if answer.path else None,
+            "status": answer.status,
+            "bytes_fetched": answer.bytes_fetched,
+            "bytes_reused": answer.bytes_reused,
+        }
+        if answer.error is not None:
+            entry["error"] = error_document(answer.error)
+        models.append(entry)
+    return {
+        "models": models,
+        "bytes_fetched": sum(answer.bytes_fetched for answer in answers),
+        "bytes_reused": sum(answer.bytes_reused for answer in answers),
+    }
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """The JSON answer of ``sync --dry-run``."""
+    return {
+        "models": [
+            {
+                **model_document(each.model),
+                "status": each.state.value,
+                "bytes_to_fetch": each.bytes_to_fetch,
+                "bytes_to_reuse": each.bytes_to_reuse,
+                "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in each.fetch],
+            }
+            for each in plan.models
+        ],
+        "bytes_to_fetch": plan.bytes_to_fetch,
+    }
+
+
+def print_plan(plan: Plan) -> None:
+    """What sync would do."""
+    if not plan.changes:
+        print(f"Nothing to do: {counted(len(plan.models), 'model')} installed")
+        return
+    print(f"Would fetch {byte_count(plan.bytes_to_fetch)} for {counted(len(plan.changes), 'model')}")
+    for each in plan.changes:
+        verb = "repair" if each.state == "damaged" else "install"
+        print(f" {verb} {each.model.name}: fetch {byte_count(each.bytes_to_fetch)}, ", end="")
+        print(f"reuse {byte_count(each.bytes_to_reuse)}")
+        for file in each.fetch:
+            print(f"   {byte_count(file.size):>9}  {file.path}")
+
+
+def print_sync(answers: Sequence[Synced]) -> None:
+    """What sync did, one line for each model that is not as before."""
+    done = [answer for answer in answers if answer.status in ("installed", "repaired")]
+    if all(answer.status == "present" for answer in answers):
+        print(f"Nothing to do: {counted(len(answers), 'model')} installed, no network used")
+        return
+    fetched, reused = (sum(getattr(answer, key) for answer in done) for key in ("bytes_fetched", "bytes_reused"))
+    kept = f", {byte_count(reused)} reused" if reused else ""
+    print(f"Installed {counted(len(done), 'model')}: {byte_count(fetched)} fetched{kept}")
+    marks = {"installed": "+", "repaired": "~", "failed": "!", "skipped": "?"}
+    for answer in answers:
+        if answer.status != "present":
+            print(f" {marks[answer.status]} {answer.model.name}  {release(answer.model)}  {answer.status}")
+
+
+def check_document(answers: Sequence[Checked]) -> dict[str, Any]:
+    """The JSON answer of ``check`` and ``verify``."""
+    return {
+        "ok": all(answer.passes for answer in answers),
+        "models": [
+            {
+                **model_document(answer.model),
+                "path": str(answer.path),
+                "status": state(answer),
+                "optional": answer.optional,
+                "findings": [
+                    {"kind": each.kind, "path": each.path, "expected": each.expected, "actual": each.actual}
+                    for each in answer.findings
+                    if each.path
+                ],
+            }
+            for answer in answers
+        ],
+    }
+
+
+def state(answer: Checked) -> str:
+    """``installed``, ``missing`` or ``damaged``."""
+    if not answer.findings:
+        return "installed"
+    return "missing" if answer.is_absent else "damaged"
+
+
+def list_document(lock: Lock, answers: Sequence[Checked]) -> dict[str, Any]:
+    """The JSON answer of ``list``."""
+    found = {answer.model.name: answer for answer in answers}
+    return {
+        "models": [
+            {
+                **model_document(model),
+                "source": model.source,
+                "repo": model.repo,
+                "url": model.url,
+                "size": model.size,
+                "files": len(model.files),
+                "path": str(found[model.name].path),
+                "status": state(found[model.name]),
+            }
+            for model in lock.models
+        ]
+    }
+
+
+def show_document(answer: Checked) -> dict[str, Any]:
+    """The JSON answer of ``show``: the lock's own keys in snake_case, and where it is."""
+    model = answer.model
+    texts = {key: value for key, value in vars(model).items() if value is not None and isinstance(value, str)}
+    return {
+        **texts,
+        "tree_digest": f"sha256:{model.tree_digest}",
+        "size": model.size,
+        "path": str(answer.path),
+        "status": state(answer),
+        "files": [
+            {"path": file.path, "size": file.size, "sha256": file.sha256, **({"oid": file.oid} if file.oid else {})}
+            for file in model.files
+        ],
+    }
+
+
+def print_show(answer: Checked) -> None:
+    """One model in full."""
+    document = show_document(answer)
+    document["tree_digest"] = document["tree_digest"].removeprefix("sha256:")
+    document["size"] = f"{byte_count(answer.model.size)} ({answer.model.size} bytes)"
+    files = document.pop("files")
+    print(table([key.replace("_", "-"), str(value)] for key, value in document.items()))
+    print("files")
+    print(table(["", f"{file['size']:>12}", file["sha256"], file["path"]] for file in files))

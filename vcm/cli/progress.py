@@ -1,0 +1,143 @@
+"""Progress, for people at a terminal and for logs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from vcm.core.reporter import Reporter
+from vcm.core.wording import byte_count
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_LOG_SECONDS = 10.0
+_LABEL_WIDTH = 32
+
+
+def make_reporter(*, quiet: bool, stream: TextIO | None = None) -> Reporter:
+    """The reporter that fits where standard error leads."""
+    stream = stream or sys.stderr
+    if quiet:
+        return NoticeReporter(stream)
+    return TerminalReporter(stream) if stream.isatty() else LogReporter(stream)
+
+
+class NoticeReporter(Reporter):
+    """Prints notices, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.RLock()
+        self._noticed: set[str] = set()
+
+    def notice(self, text: str) -> None:
+        with self._lock:
+            if text not in self._noticed:
+                self._noticed.add(text)
+                self._print(f"note: {text}")
+
+    def waiting(self, label: str, seconds: float, reason: str) -> None:
+        with self._lock:
+            self._print(f"{label}: {reason}; next try in {seconds:.0f} s")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class LogReporter(NoticeReporter):
+    """A plain line at sensible intervals, without control characters."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._total = self._done = 0
+        self._last = self._begun = 0.0
+
+    def started(self, task: str, total_bytes: int) -> None:
+        with self._lock:
+            self._total, self._done = total_bytes, 0
+            self._begun = self._last = time.monotonic()
+            if total_bytes:
+                self._print(f"{task}, {byte_count(total_bytes)}")
+
+    def file_started(self, label: str, size: int, already: int) -> None:
+        with self._lock:
+            self._done += already
+
+    def advanced(self, label: str, count: int) -> None:
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if self._total and now - self._last >= _LOG_SECONDS:
+                self._last = now
+                speed = byte_count(self._done / (now - self._begun))
+                share = 100 * self._done // self._total
+                self._print(f"{byte_count(self._done)} of {byte_count(self._total)} ({share} %), {speed}/s")
+
+
+class TerminalReporter(NoticeReporter):
+    """One line for the whole and one for each file that is on its way."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._whole: tqdm[Any] | None = None
+        self._files: dict[str, tqdm[Any]] = {}
+
+    def started(self, task: str, total_bytes: int) -> None:
+        with self._lock:
+            if total_bytes:
+                self._whole = self._bar(task, total_bytes, 0, position=0)
+
+    def file_started(self, label: str, size: int, already: int) -> None:
+        with self._lock:
+            if self._whole is not None:
+                free = next(n for n in range(1, len(self._files) + 2) if n not in self._positions())
+                self._files[label] = self._bar(label, size, already, position=free)
+                self._whole.update(already)
+
+    def _positions(self) -> set[int]:
+        return {abs(bar.pos) for bar in self._files.values()}
+
+    def advanced(self, label: str, count: int) -> None:
+        with self._lock:
+            for bar in (self._files.get(label), self._whole):
+                if bar is not None:
+                    bar.update(count)
+
+    def file_finished(self, label: str) -> None:
+        with self._lock:
+            bar = self._files.pop(label, None)
+            if bar is not None:
+                bar.close()
+
+    def finished(self) -> None:
+        with self._lock:
+            for bar in (*self._files.values(), self._whole):
+                if bar is not None:
+                    bar.close()
+            self._files, self._whole = {}, None
+
+    def _bar(self, label: str, total: int, already: int, *, position: int) -> tqdm[Any]:
+        from tqdm import tqdm
+
+        # The end of a path tells files apart.
+        label = label if len(label) <= _LABEL_WIDTH else f"…{label[1 - _LABEL_WIDTH :]}"
+        return tqdm(
+            desc=label.ljust(_LABEL_WIDTH),
+            total=total,
+            initial=already,
+            position=position,
+            leave=False,
+            unit="B",
+            unit_scale=True,
+            dynamic_ncols=True,
+            file=self._stream,
+        )
+
+    def _print(self, line: str) -> None:
+        if self._whole is None:
+            super()._print(line)
+        else:
+            self._whole.write(line, file=self._stream)

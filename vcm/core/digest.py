@@ -1,0 +1,42 @@
+"""Digests: the identity of bytes and of sets of files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+CHUNK = 1 << 20
+"""Bytes per read: large enough that hashing dominates, small enough that memory stays flat."""
+
+
+class HasDigest(Protocol):
+    """A file with a path and the SHA-256 of its bytes."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+def tree_digest(files: Iterable[HasDigest]) -> str:
+    r"""The identity of a set of files, as bare hex.
+
+    SHA-256 over the lines ``<sha256>  <path>\n``, sorted by path as bytes: what ``sha256sum`` prints, so that
+    anyone can compute it again.
+    """
+    lines = sorted((file.path.encode(), file.sha256.encode()) for file in files)
+    return hashlib.sha256(b"".join(digest + b"  " + path + b"\n" for path, digest in lines)).hexdigest()
+
+
+def git_blob_hash(size: int) -> _Hash:
+    """A hash that gives the git blob id of ``size`` bytes once they were fed to it.
+
+    SHA-1 over ``blob <size>``, a NUL and the bytes: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
+    It identifies content as git does; it is never what vcm relies on for integrity.
+    """
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)

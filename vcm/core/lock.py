@@ -1,0 +1,317 @@
+"""The lock: ``models.lock`` as frozen values, and its canonical text.
+
+TOML, one ``[[model]]`` each in name order, one line per file, so that a diff reads well and two branches that add
+different models merge. No time stamp and no machine's path: the same answers of the hub give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from vcm.core import names
+from vcm.core.digest import tree_digest
+from vcm.core.fields import Document, Table, find_line, parse_toml
+from vcm.core.manifest import Manifest
+from vcm.errors import ConfigError
+
+FILE_NAME = "models.lock"
+LOCK_VERSION = 1
+_HEADER = "# Written by vcm lock; not meant to be edited by hand.\n"
+_FOREIGN_HINT = "it was left untouched: move it away, or run vcm in another folder"
+_DAMAGED_HINT = "take models.lock from version control, or remove it and run vcm lock"
+_FILE_KEYS = frozenset({"path", "size", "sha256", "oid"})
+
+
+@dataclass(frozen=True, slots=True)
+class LockedFile:
+    """One file of a locked model.
+
+    Attributes:
+        path: inside the model, ``/`` between its parts.
+        size: bytes.
+        sha256: bare hex, over the content.
+        oid: git blob id of the content where the Hub has one, None for LFS files.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    oid: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedModel:
+    """One model, pinned.
+
+    Attributes:
+        source: ``huggingface``, or ``url`` for a direct file.
+        repo: the canonical repo id on the hub.
+        repo_id: the hub's own ``_id`` of that repo, which a new repo under an old name does not have.
+        requested: the specifier or revision that was asked for; None for the default branch.
+        fallback_for: the repo that was asked for, when another was taken.
+        format: the one weight format that was taken, where the repo has weights.
+    """
+
+    name: str
+    source: Literal["huggingface", "url"]
+    files: tuple[LockedFile, ...]
+    repo: str | None = None
+    url: str | None = None
+    repo_id: str | None = None
+    gated: str | None = None
+    requested: str | None = None
+    version: str | None = None
+    ref: str | None = None
+    commit: str | None = None
+    fallback_for: str | None = None
+    format: str | None = None
+    type: str | None = None
+    license: str | None = None
+
+    @cached_property
+    def tree_digest(self) -> str:
+        """The identity of the model's files, as bare hex."""
+        return tree_digest(self.files)
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+# Written and read in this order: (key in the file, attribute).
+_TEXT_KEYS = (
+    ("source", "source"),
+    ("repo", "repo"),
+    ("url", "url"),
+    ("repo-id", "repo_id"),
+    ("gated", "gated"),
+    ("requested", "requested"),
+    ("version", "version"),
+    ("ref", "ref"),
+    ("commit", "commit"),
+    ("fallback-for", "fallback_for"),
+    ("format", "format"),
+    ("type", "type"),
+    ("license", "license"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """A whole ``models.lock``.
+
+    Attributes:
+        manifest_sha256: the digest of the manifest's meaning that this lock answers.
+        models: in name order.
+    """
+
+    manifest_sha256: str
+    models: tuple[LockedModel, ...]
+
+    def get(self, name: str) -> LockedModel | None:
+        """The model of that name."""
+        return next((model for model in self.models if model.name == name), None)
+
+
+def toml_string(text: str) -> str:
+    """A TOML basic string. JSON's escapes are TOML's, but for DEL, which only TOML forbids."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def lock_text(lock: Lock) -> str:
+    """The lock's canonical text."""
+    return "".join(_lines(lock))
+
+
+def _lines(lock: Lock) -> Iterator[str]:
+    yield _HEADER
+    yield f'lock-version = {LOCK_VERSION}\nmanifest-sha256 = "{lock.manifest_sha256}"\n'
+    for model in lock.models:
+        yield f"\n[[model]]\nname = {toml_string(model.name)}\n"
+        for key, attribute in _TEXT_KEYS:
+            value = getattr(model, attribute)
+            if value is not None:
+                yield f"{key} = {toml_string(value)}\n"
+        yield f'tree-digest = "sha256:{model.tree_digest}"\nsize = {model.size}\nfiles = [\n'
+        for file in model.files:
+            oid = f', oid = "{file.oid}"' if file.oid else ""
+            yield f'  {{ path = {toml_string(file.path)}, size = {file.size}, sha256 = "{file.sha256}"{oid} }},\n'
+        yield "]\n"
+
+
+def parse_lock(data: bytes, *, file_name: str = FILE_NAME) -> Lock:
+    """``models.lock`` from its bytes; what comes back is whole and true to itself.
+
+    Raises:
+        ConfigError: not a lock of vcm, of a newer vcm, or damaged; names the model and the line.
+    """
+    try:
+        document, values = parse_toml(file_name, data)
+    except ConfigError as error:
+        if b"lock-version" not in data:
+            raise _foreign(file_name) from None
+        if "merge-conflict" not in error.message:
+            error.hint = _DAMAGED_HINT
+        raise
+    if "lock-version" not in values:
+        raise _foreign(file_name)
+    try:
+        return _lock(document, values)
+    except ConfigError as error:
+        error.hint = error.hint or _DAMAGED_HINT
+        raise
+
+
+def _foreign(file_name: str) -> ConfigError:
+    return ConfigError(f"{file_name}: not a vcm lock", hint=_FOREIGN_HINT)
+
+
+def _lock(document: Document, values: dict[str, Any]) -> Lock:
+    top = Table(document, (), values)
+    version = top.integer("lock-version", least=1)
+    if version is not None and version > LOCK_VERSION:
+        raise top.error(
+            "lock-version",
+            f"version {version} is newer than this vcm knows ({LOCK_VERSION})",
+            "upgrade vcm: pip install --upgrade vcm",
+        )
+    manifest_sha256 = top.required_text("manifest-sha256", _hex64)
+    models: list[LockedModel] = []
+    for position, row in enumerate(top.array("model")):
+        if not isinstance(row, dict):
+            raise top.error("model", "expected [[model]] tables")
+        model = _model(Table(document, ("model", position), row))
+        if models and model.name <= models[-1].name:
+            known = {each.name for each in models}
+            problem = "stands twice" if model.name in known else "is out of order"
+            raise document.error(("model", position, "name"), f'model "{model.name}" {problem}')
+        models.append(model)
+    top.finish()
+    return Lock(manifest_sha256=manifest_sha256, models=tuple(models))
+
+
+def _model(table: Table) -> LockedModel:
+    name = table.required_text("name", names.model_name)
+    try:
+        return _model_fields(table, name)
+    except ConfigError as error:
+        error.message = error.message.replace(": ", f': model "{name}": ', 1)
+        raise
+
+
+def _model_fields(table: Table, name: str) -> LockedModel:
+    source = table.required_text("source", _one_of("huggingface", "url"))
+    texts = {attribute: table.text(key, _CHECKS.get(key)) for key, attribute in _TEXT_KEYS if attribute != "source"}
+    needed = ("url",) if source == "url" else ("repo", "commit")
+    for key in needed:
+        if texts[key] is None:
+            raise table.error(key, f'the key "{key}" is missing')
+    files = _files(table)
+    model = LockedModel(name=name, source="url" if source == "url" else "huggingface", files=files, **texts)
+    digest = table.required_text("tree-digest")
+    if digest != f"sha256:{model.tree_digest}":
+        raise table.error(
+            "tree-digest", f"the rows of files give sha256:{model.tree_digest}, not {digest}: edited or damaged"
+        )
+    if table.integer("size") != model.size:
+        raise table.error("size", f"the rows of files add up to {model.size} bytes")
+    table.finish()
+    return model
+
+
+def _files(table: Table) -> tuple[LockedFile, ...]:
+    rows = table.array("files")
+    if not rows:
+        raise table.error("files", "a model has at least one file")
+    files = []
+    for position, row in enumerate(rows):
+        try:
+            files.append(_file(row))
+        except ValueError as error:
+            raise _row_error(table, position, str(error)) from None
+    for position in range(1, len(files)):
+        if files[position - 1].path.encode() >= files[position].path.encode():
+            raise _row_error(table, position, f'"{files[position].path}" stands twice or out of order')
+    collision = names.first_collision(file.path for file in files)
+    if collision:
+        raise table.error("files", f'"{collision[0]}" and "{collision[1]}" cannot stand side by side')
+    return tuple(files)
+
+
+def _row_error(table: Table, position: int, problem: str) -> ConfigError:
+    document = table.document
+    line = find_line(document.text, (*table.key, "files"))
+    place = f"{document.name}:{line + 1 + position}" if line else document.name
+    return ConfigError(f"{place}: files[{position}]: {problem}")
+
+
+def _file(row: object) -> LockedFile:
+    if not isinstance(row, Mapping):
+        raise ValueError("expected { path, size, sha256, oid }")  # noqa: TRY004
+    unknown = set(row) - _FILE_KEYS
+    if unknown:
+        raise ValueError(f"unknown key {min(unknown)!r}")
+    path, size, sha256, oid = row.get("path"), row.get("size"), row.get("sha256"), row.get("oid")
+    if not isinstance(path, str):
+        raise ValueError("path is missing or not a string")  # noqa: TRY004
+    names.portable_file_path(path)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ValueError(f'size of "{path}" is not a number of bytes')
+    if not isinstance(sha256, str) or not names.is_sha256(sha256):
+        raise ValueError(f'sha256 of "{path}" is not 64 lower-case hex digits')
+    if oid is not None and not (isinstance(oid, str) and names.is_commit(oid)):
+        raise ValueError(f'oid of "{path}" is not 40 lower-case hex digits')
+    return LockedFile(path, size, sha256, oid)
+
+
+def _hex64(text: str) -> None:
+    if not names.is_sha256(text):
+        raise ValueError("expected 64 lower-case hex digits")
+
+
+def _commit(text: str) -> None:
+    if not names.is_commit(text):
+        raise ValueError("a commit is 40 lower-case hex digits")
+
+
+def _printable(text: str) -> None:
+    if not text.isprintable():
+        raise ValueError("control characters are not allowed")
+
+
+def _one_of(*choices: str) -> Any:
+    def check(text: str) -> None:
+        if text not in choices:
+            raise ValueError(f"allowed are {', '.join(choices)}")
+
+    return check
+
+
+_CHECKS = {key: _printable for key, _ in _TEXT_KEYS} | {
+    "repo": names.repo_id,
+    "fallback-for": names.repo_id,
+    "url": names.http_url,
+    "gated": _one_of("auto", "manual"),
+    "ref": names.revision,
+    "commit": _commit,
+    "type": names.task,
+}
+
+
+def staleness(lock: Lock, manifest: Manifest) -> str | None:
+    """Why the lock does not fit the manifest any more, in a few words; None where it fits."""
+    locked = {model.name for model in lock.models}
+    wanted = {model.name for model in manifest.models}
+    reasons = []
+    if wanted - locked:
+        reasons.append(f"{', '.join(sorted(wanted - locked))} not locked yet")
+    if locked - wanted:
+        reasons.append(f"{', '.join(sorted(locked - wanted))} no longer required")
+    if not reasons and lock.manifest_sha256 != manifest.digest:
+        reasons.append("a requirement has changed")
+    return "; ".join(reasons) or None

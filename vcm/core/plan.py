@@ -1,0 +1,120 @@
+"""The plan: what sync would do, from the lock and what the store has, as a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vcm.core.lock import Lock, LockedFile, LockedModel
+from vcm.core.manifest import Manifest, Requirement
+from vcm.core.wording import did_you_mean
+from vcm.errors import ConfigError
+
+
+class SnapshotState(StrEnum):
+    """What the store has of one model."""
+
+    INSTALLED = "installed"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedModel:
+    """What happens to one model: its files to fetch and to link, or nothing.
+
+    Attributes:
+        fetch: files whose bytes are not in the store, each digest once over the whole plan.
+        reuse: files whose bytes are there, or come with another model of the plan.
+    """
+
+    model: LockedModel
+    state: SnapshotState
+    fetch: tuple[LockedFile, ...] = ()
+    reuse: tuple[LockedFile, ...] = ()
+
+    @property
+    def bytes_to_fetch(self) -> int:
+        """Bytes that must come from outside the store."""
+        return sum(file.size for file in self.fetch)
+
+    @property
+    def bytes_to_reuse(self) -> int:
+        """Bytes that are in the store already."""
+        return sum(file.size for file in self.reuse)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What sync would do, model by model."""
+
+    models: tuple[PlannedModel, ...]
+
+    @property
+    def changes(self) -> tuple[PlannedModel, ...]:
+        """The models that are not installed as they should be."""
+        return tuple(each for each in self.models if each.state is not SnapshotState.INSTALLED)
+
+    @property
+    def bytes_to_fetch(self) -> int:
+        """Bytes that must come from outside the store."""
+        return sum(each.bytes_to_fetch for each in self.models)
+
+
+def make_plan(models: Iterable[LockedModel], states: dict[str, SnapshotState], present: Collection[str]) -> Plan:
+    """What has to happen so that every model is installed.
+
+    Args:
+        models: what the lock wants here.
+        states: by tree digest, what the store has; a digest that is not named is missing.
+        present: SHA-256 of the blobs the store has, whole and unchanged.
+    """
+    coming = set(present)
+    planned = []
+    for model in models:
+        state = states.get(model.tree_digest, SnapshotState.MISSING)
+        if state is SnapshotState.INSTALLED:
+            planned.append(PlannedModel(model, state))
+            continue
+        fetch: list[LockedFile] = []
+        reuse: list[LockedFile] = []
+        for file in model.files:
+            (reuse if file.sha256 in coming else fetch).append(file)
+            coming.add(file.sha256)
+        planned.append(PlannedModel(model, state, tuple(fetch), tuple(reuse)))
+    return Plan(tuple(planned))
+
+
+ALL_GROUPS = "*"
+"""Stands for every group where groups are asked for."""
+
+
+def in_scope(manifest: Manifest, groups: Collection[str] = ()) -> tuple[Requirement, ...]:
+    """The requirements that matter here: no groups or one that is asked for, and a marker that fits.
+
+    Raises:
+        ConfigError: a group that no model is in.
+    """
+    known = {group for model in manifest.models for group in model.groups}
+    for group in groups:
+        if group != ALL_GROUPS and group not in known:
+            raise ConfigError(
+                f'no model is in a group "{group}"{did_you_mean(group, known)}',
+                hint=f"groups of this project: {', '.join(sorted(known)) or 'none'}",
+            )
+    return tuple(
+        model
+        for model in manifest.models
+        if model.applies() and (not model.groups or ALL_GROUPS in groups or set(model.groups) & set(groups))
+    )
+
+
+def models_in_scope(manifest: Manifest, lock: Lock, groups: Collection[str] = ()) -> list[LockedModel]:
+    """The locked models that matter here, in name order.
+
+    Raises:
+        ConfigError: a group that no model is in.
+    """
+    wanted = {requirement.name for requirement in in_scope(manifest, groups)}
+    return [model for model in lock.models if model.name in wanted]

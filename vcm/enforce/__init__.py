@@ -1,0 +1,1 @@
+"""Saying yes or no: only the locked bytes get through."""

@@ -1,0 +1,100 @@
+"""A configuration as programs see it: which models, from where, into which folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vcm.core.manifest import FILE_NAME, Detector
+from vcm.core.plan import in_scope
+from vcm.errors import ConfigError
+from vcm.settings import read_settings
+from vcm.store.project import Project
+
+
+@dataclass
+class ModelSource:
+    """One downloadable model.
+
+    Attributes:
+        name: what the program asks for.
+        url: address of the file; for a model in a repo, the repo's page at the locked commit.
+        checksum: digest of the file in hex; for a model in a repo, the tree digest of its locked files; empty while
+            nothing is locked.
+        size_bytes: bytes of all its files; 0 while unknown.
+        algorithm: of ``checksum``.
+        optional: whether the program goes on when it cannot be had.
+    """
+
+    name: str
+    url: str
+    checksum: str
+    size_bytes: int
+    algorithm: str = "sha256"
+    optional: bool = False
+
+
+@dataclass
+class ModelsConfig:
+    """The models of a configuration.
+
+    Attributes:
+        cache_dir: the store's folder; None for the one of the environment and platform.
+        sources: what may be needed here, platform markers considered.
+        auto_download: whether ``verify_models`` may download without being asked to.
+    """
+
+    cache_dir: str | None = None
+    sources: list[ModelSource] = field(default_factory=list)
+    auto_download: bool = False
+
+
+@dataclass
+class Config:
+    """A whole configuration.
+
+    Attributes:
+        models: always present, if empty.
+        project: the folder of the ``models.toml`` it was read from; None for one made by hand.
+        detectors: what the pipeline runs.
+    """
+
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    project: Path | None = None
+    detectors: tuple[Detector, ...] = ()
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a ``models.toml``, and the lock beside it where there is one.
+
+    Args:
+        path: the file, or the folder it is in.
+
+    Raises:
+        ConfigError: there is none, or it or its lock cannot be used.
+    """
+    given = Path(path).absolute()
+    if given.is_file() and given.name != FILE_NAME:
+        raise ConfigError(f"{given}: this is not called {FILE_NAME}", hint=f"name a {FILE_NAME}, or its folder")
+    project = Project(given if given.is_dir() else given.parent)
+    manifest = project.manifest()
+    settings = read_settings(
+        manifest_endpoint=manifest.endpoint, manifest_cache_dir=manifest.cache_dir, project_dir=project.folder
+    )
+    lock = project.lock()
+    sources = []
+    for requirement in in_scope(manifest, ("*",)):
+        locked = lock.get(requirement.name) if lock else None
+        commit = f"/tree/{locked.commit}" if locked and locked.commit else ""
+        repo = locked.repo if locked else requirement.repo
+        sources.append(
+            ModelSource(
+                name=requirement.name,
+                url=requirement.url or f"{settings.endpoint}/{repo}{commit}",
+                checksum=(locked.files[0].sha256 if requirement.url else locked.tree_digest) if locked else "",
+                size_bytes=locked.size if locked else 0,
+                optional=requirement.optional,
+            )
+        )
+    models = ModelsConfig(cache_dir=str(settings.cache_dir), sources=sources)
+    return Config(models=models, project=project.folder, detectors=manifest.detectors)

@@ -1,0 +1,202 @@
+"""The gate: the check at program start that lets only the locked bytes through. It never touches the network.
+
+It fails closed: a lock that cannot be read or does not fit, a model that is unknown, not installed or changed, is no.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from vcm.core.lock import LockedModel
+from vcm.core.manifest import Manifest
+from vcm.core.plan import models_in_scope
+from vcm.core.wording import did_you_mean
+from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
+from vcm.settings import read_settings
+from vcm.store.files import disk_errors
+from vcm.store.project import Project, find_project
+from vcm.store.snapshots import Finding
+from vcm.store.store import Store
+
+_FINDINGS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the check found for one model.
+
+    Attributes:
+        path: where the snapshot stands, or would stand.
+        optional: whether the program can do without it.
+    """
+
+    model: LockedModel
+    path: Path
+    findings: tuple[Finding, ...]
+    optional: bool = False
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no snapshot at all."""
+        return any(finding.kind == "absent" for finding in self.findings)
+
+    @property
+    def passes(self) -> bool:
+        """Whether a program may start: installed and unchanged, or optional and absent."""
+        return not self.findings or (self.optional and self.is_absent)
+
+    def error(self) -> VcmError:
+        """The error for a model that does not pass."""
+        name = self.model.name
+        if self.is_absent:
+            return ModelDownloadError("not installed", error_code=NOT_INSTALLED, hint="run vcm sync", model=name)
+        shown = "; ".join(str(finding) for finding in self.findings[:_FINDINGS_SHOWN])
+        more = len(self.findings) - _FINDINGS_SHOWN
+        return ModelChecksumError(
+            f"not what is locked: {shown}" + (f"; and {more} more" if more > 0 else ""),
+            expected=self.findings[0].expected,
+            actual=self.findings[0].actual,
+            hint="run vcm verify --repair",
+            model=name,
+        )
+
+
+def open_project(project: str | Path | None = None) -> Project:
+    """The project that is meant: the argument, VCM_PROJECT, or the current folder upwards.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folder = project or os.environ.get("VCM_PROJECT")
+    return find_project(Path.cwd()) if not folder else Project(Path(folder).absolute())
+
+
+def open_store(project: Project, manifest: Manifest, cache_dir: str | Path | None = None) -> Store:
+    """The store that this project uses."""
+    settings = read_settings(cache_dir=cache_dir, manifest_cache_dir=manifest.cache_dir, project_dir=project.folder)
+    return Store(settings.cache_dir)
+
+
+def check(
+    project: Project,
+    manifest: Manifest,
+    store: Store,
+    *,
+    groups: Collection[str] = (),
+    full: bool = False,
+    progress: Callable[[str, int], None] | None = None,
+) -> list[Checked]:
+    """Look at every model that matters here.
+
+    Args:
+        project: where the lock is.
+        manifest: what is required.
+        store: where the models are.
+        groups: groups that matter beside the models without one.
+        full: hash every byte, instead of comparing size, time and inode first.
+        progress: told of model and number of bytes hashed.
+
+    Raises:
+        LockError: there is no lock, or it is stale.
+        ConfigError: manifest or lock cannot be used.
+        VcmError: the store cannot be read.
+    """
+    lock = project.fitting_lock(manifest)
+    return [
+        inspect(model, manifest, store, full=full, progress=progress)
+        for model in models_in_scope(manifest, lock, groups)
+    ]
+
+
+def inspect(
+    model: LockedModel,
+    manifest: Manifest,
+    store: Store,
+    *,
+    full: bool = False,
+    progress: Callable[[str, int], None] | None = None,
+) -> Checked:
+    """Look at one model.
+
+    Raises:
+        VcmError: the store cannot be read.
+    """
+    with disk_errors(store.root):
+        findings = store.snapshots.inspect(
+            model, full=full, progress=(lambda count: progress(model.name, count)) if progress else None
+        )
+    requirement = manifest.get(model.name)
+    return Checked(
+        model,
+        store.snapshots.path(model.tree_digest),
+        tuple(findings),
+        requirement is not None and requirement.optional,
+    )
+
+
+def gate(project: str | Path | None = None, groups: Collection[str] = ()) -> dict[str, Path]:
+    """Let the program go on only if every model it requires is the locked one.
+
+    Args:
+        project: the folder with ``models.toml``; by default VCM_PROJECT, or found from the current folder upwards.
+        groups: groups that are required beside the models without one; ``"*"`` for all.
+
+    Returns:
+        The snapshot's folder of every installed model, by name. Optional models that are not installed are left out.
+
+    Raises:
+        LockError: there is no lock, or it does not fit the manifest.
+        ModelDownloadError: a model is not installed (``error_code`` NOT_INSTALLED).
+        ModelChecksumError: a file is missing, extra or changed.
+        ConfigError: manifest, lock or environment cannot be used.
+    """
+    opened = open_project(project)
+    manifest = opened.manifest()
+    answers = check(opened, manifest, open_store(opened, manifest), groups=groups)
+    for answer in answers:
+        if not answer.passes:
+            raise answer.error()
+    return {answer.model.name: answer.path for answer in answers if not answer.findings}
+
+
+def require(name: str, project: str | Path | None = None) -> Path:
+    """The folder with the locked files of one model.
+
+    Args:
+        name: the model's name in ``models.toml``.
+        project: as for ``gate``.
+
+    Raises:
+        LockError: there is no lock, or it does not fit the manifest.
+        ModelDownloadError: the model is not installed (``error_code`` NOT_INSTALLED).
+        ModelChecksumError: a file is missing, extra or changed.
+        ConfigError: there is no such model, or manifest, lock or environment cannot be used.
+    """
+    opened = open_project(project)
+    manifest = opened.manifest()
+    model = locked_model(opened, manifest, name)
+    answer = inspect(model, manifest, open_store(opened, manifest))
+    if answer.findings:
+        raise answer.error()
+    return answer.path
+
+
+def locked_model(project: Project, manifest: Manifest, name: str) -> LockedModel:
+    """One model of the lock, by name.
+
+    Raises:
+        ConfigError: the manifest has no such model.
+        LockError: there is no lock, or it does not fit the manifest.
+    """
+    known = [requirement.name for requirement in manifest.models]
+    if name not in known:
+        raise ConfigError(
+            f'no model "{name}" in models.toml{did_you_mean(name, known)}',
+            hint=f"models of this project: {', '.join(known) or 'none'}",
+        )
+    model = project.fitting_lock(manifest).get(name)
+    assert model is not None  # noqa: S101  (a fitting lock names every model)
+    return model

@@ -1,0 +1,158 @@
+"""ModelManager: the models of a configuration, verified and brought here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Dict, List, Optional  # noqa: UP035  (the published signatures)
+
+from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.manifest import DEFAULT_HEADROOM, Manifest, parse_checksum
+from vcm.core.plan import SnapshotState
+from vcm.core.reporter import Reporter
+from vcm.core.wording import did_you_mean
+from vcm.enforce.config import Config, ModelSource
+from vcm.errors import ConfigError, VcmError
+from vcm.install.session import Session
+from vcm.settings import Settings, read_settings
+from vcm.store.files import disk_errors
+from vcm.store.project import Project
+
+ProgressCallback = Callable[[str, int, int], None]
+
+
+class ModelManager:
+    """Verifies the models of a configuration and downloads what is missing.
+
+    With a configuration out of a ``models.toml``, the lock beside it says which bytes are right; it is never changed
+    here. With one made by hand, each source's own checksum does.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Take a configuration.
+
+        Raises:
+            ConfigError: its models cannot be used.
+        """
+        self.config = config
+        self._manifest: Manifest | None = None
+        self._locked: dict[str, LockedModel] = {}
+        if config.project is not None:
+            project = Project(config.project)
+            self._manifest = project.manifest()
+            self._locked = {model.name: model for model in project.fitting_lock(self._manifest).models}
+        for source in config.models.sources:
+            self._locked.setdefault(source.name, _from_source(source))
+        self._settings = self._read_settings()
+        self.cache_dir: Path = self._settings.cache_dir
+
+    def _read_settings(self) -> Settings:
+        manifest = self._manifest
+        return read_settings(
+            manifest_endpoint=manifest.endpoint if manifest else None,
+            manifest_cache_dir=self.config.models.cache_dir,
+            project_dir=self.config.project,
+        )
+
+    def verify_models(
+        self,
+        sources: Optional[List[ModelSource]] = None,  # noqa: UP006, UP045
+        progress_callback: Optional[ProgressCallback] = None,  # noqa: UP045
+    ) -> Dict[str, bool]:  # noqa: UP006
+        """Have every model here and verified; what is there already is left as it is.
+
+        Args:
+            sources: the models that matter; by default all of the configuration.
+            progress_callback: called with name, bytes that are here, bytes in all, while something is downloaded.
+
+        Returns:
+            By name, true for a model that is installed and verified, false for an optional one that cannot be had.
+
+        Raises:
+            ModelDownloadError: a required model cannot be had.
+            ModelChecksumError: what comes for it is not what is locked.
+            DiskSpaceError: there is not enough room.
+        """
+        wanted = self.config.models.sources if sources is None else sources
+        models = [self._model(source.name, source) for source in wanted]
+        optional = {source.name for source in wanted if source.optional}
+        reporter = _CallbackReporter(models, progress_callback)
+        session = Session(self._settings, reporter)
+        headroom = self._manifest.disk_headroom if self._manifest else DEFAULT_HEADROOM
+        try:
+            answers = session.install(session.plan(models), headroom)
+        finally:
+            session.close()
+        for answer in answers:
+            if answer.error is not None and answer.model.name not in optional:
+                raise answer.error
+        return {answer.model.name: answer.error is None for answer in answers}
+
+    def is_model_valid(self, model_name: str) -> bool:
+        """Whether the model is installed and unchanged; no network, and nothing is removed."""
+        model = self._locked.get(model_name)
+        if model is None:
+            return False
+        store = Session(self._settings).store
+        try:
+            with disk_errors(store.root):
+                return store.snapshots.state(model) is SnapshotState.INSTALLED
+        except VcmError:
+            return False
+
+    def get_model_path(self, model_name: str) -> Path:
+        """Where the model is, or will be: the file of a direct source, the folder of a repo's model.
+
+        Raises:
+            ConfigError: there is no such model.
+        """
+        model = self._model(model_name)
+        folder = Session(self._settings).store.snapshots.path(model.tree_digest)
+        return folder / model.files[0].path if model.source == "url" else folder
+
+    def _model(self, name: str, source: ModelSource | None = None) -> LockedModel:
+        model = self._locked.get(name)
+        if model is None and source is not None:
+            model = self._locked[name] = _from_source(source)
+        if model is None:
+            known = sorted(self._locked)
+            raise ConfigError(
+                f'no model "{name}" in the configuration{did_you_mean(name, known)}',
+                hint=f"models of this configuration: {', '.join(known) or 'none'}",
+            )
+        return model
+
+
+def _from_source(source: ModelSource) -> LockedModel:
+    """A direct file whose configuration says all there is to know is as good as locked."""
+    from vcm.install.resolving import file_name
+
+    try:
+        checksum = parse_checksum(f"{source.algorithm}:{source.checksum}")
+    except ValueError as error:
+        raise ConfigError(f"{source.name}: checksum: {error}", hint="put the published digest there") from None
+    if checksum.algorithm != "sha256":
+        raise ConfigError(
+            f"{source.name}: only a SHA-256 can be verified without a lock, found {checksum.algorithm}",
+            hint="declare the url in models.toml, where vcm lock computes the SHA-256 beside it",
+        )
+    file = LockedFile(file_name(source.url, source.name), source.size_bytes, checksum.hex)
+    return LockedModel(name=source.name, source="url", url=source.url, files=(file,))
+
+
+class _CallbackReporter(Reporter):
+    """Adds up the bytes of each model's files for a callback."""
+
+    def __init__(self, models: Iterable[LockedModel], callback: ProgressCallback | None) -> None:
+        self._callback = callback
+        self._total = {model.name: model.size for model in models}
+        self._done = dict.fromkeys(self._total, 0)
+
+    def file_started(self, label: str, size: int, already: int) -> None:
+        self.advanced(label, already)
+
+    def advanced(self, label: str, count: int) -> None:
+        name = label.partition("/")[0]
+        self._done[name] += count
+        if self._callback is not None:
+            self._callback(name, self._done[name], self._total[name])

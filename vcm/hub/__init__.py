@@ -1,0 +1,1 @@
+"""The hub: the only code that speaks HTTP."""

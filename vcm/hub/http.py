@@ -1,0 +1,265 @@
+"""HTTP: one session, redirects followed by hand, every failure ours, also while a body is read.
+
+Three rules are kept here and nowhere else. The token goes to the hub's origin only. ``~/.netrc`` is never read: a
+matching entry would replace the token, or reach a stranger after a redirect. And no address is shown with its query,
+which may be a signature.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from vcm.errors import NETWORK_ERROR, RegistryError
+from vcm.version import VERSION
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 300.0
+"""Seconds without a byte after which a connection counts as broken."""
+
+_CHUNK = 1 << 20
+_MOST_REDIRECTS = 10
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CONNECTIONS = 32
+
+
+class NetworkFaultError(RegistryError):
+    """A failure of the way, not of the answer: the same request may work a moment later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where requests go and what they carry.
+
+    Attributes:
+        endpoint: the hub's base address; only its origin gets the token.
+        token: the bearer token, or None.
+        ca_bundle: certificates to trust instead of the built-in ones.
+        read_seconds: seconds without a byte that mean a broken connection.
+    """
+
+    endpoint: str
+    token: str | None = None
+    ca_bundle: str | None = None
+    read_seconds: float = READ_SECONDS
+
+    def __repr__(self) -> str:
+        return f"Address({self.endpoint!r})"
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an address."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, (parts.hostname or "").lower(), parts.port or (443 if scheme == "https" else 80)
+
+
+def shown_url(url: str) -> str:
+    """An address without its query and fragment, for messages."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()
+
+
+class Answer:
+    """A response whose body has not been read yet."""
+
+    def __init__(self, response: requests.Response, url: str) -> None:
+        self._response = response
+        self.url = url
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    @property
+    def length(self) -> int | None:
+        """``Content-Length`` in bytes, where the body is sent as it is."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 and not self.is_encoded else None  # noqa: PLR2004
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the body is compressed, although ``identity`` was asked."""
+        return self.headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body in pieces of at most a mebibyte, each as soon as it is there.
+
+        Raises:
+            NetworkFaultError: the connection broke, or was silent for too long.
+        """
+        raw = self._response.raw
+        try:
+            while chunk := raw.read1(_CHUNK, decode_content=self.is_encoded):
+                yield chunk
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise NetworkFaultError(f"{_host(self.url)}: the answer broke off: {_reason(error)}") from error
+
+    def body(self, limit: int, seconds: float) -> bytes:
+        """The whole body.
+
+        Args:
+            limit: bytes; a longer body is refused.
+            seconds: a body that takes longer is refused.
+
+        Raises:
+            NetworkFaultError: the connection broke.
+            RegistryError: the body is too long, or takes too long.
+        """
+        deadline = time.monotonic() + seconds
+        pieces, size = [], 0
+        for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise RegistryError(f"{shown_url(self.url)}: the answer is longer than {limit} bytes")
+            if time.monotonic() > deadline:
+                raise RegistryError(f"{shown_url(self.url)}: the answer takes longer than {seconds:.0f} s")
+            pieces.append(chunk)
+        return b"".join(pieces)
+
+
+class HttpClient:
+    """Requests to the hub and to wherever it redirects; may be used by several threads."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._hub_origin = origin(address.endpoint)
+        self._session = requests.Session()
+        # No environment: it would bring ~/.netrc. Proxies and certificates are handed over below instead.
+        self._session.trust_env = False
+        self._session.verify = address.ca_bundle or True
+        adapter = HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+    @contextmanager
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, *, leave_origin: bool = False
+    ) -> Iterator[Answer]:
+        """The answer after all redirects, whatever its status.
+
+        Args:
+            method: GET or HEAD.
+            url: absolute address.
+            headers: to send beside vcm's own.
+            leave_origin: whether a redirect may lead to another origin; the token stays behind then.
+
+        Raises:
+            NetworkFaultError: nobody answered.
+            RegistryError: the redirects go in a circle, or where they must not.
+        """
+        first = origin(url)
+        for _ in range(_MOST_REDIRECTS):
+            response = self._send(method, url, headers or {})
+            location = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or not location:
+                try:
+                    yield Answer(response, url)
+                finally:
+                    response.close()
+                return
+            # The body of a redirect is small: read, it leaves the connection ready for the next request.
+            self._drain(response)
+            target = urljoin(url, location)
+            _check_redirect(url, target, first, leave_origin=leave_origin)
+            url = target
+        raise RegistryError(
+            f"{_host(url)}: more than {_MOST_REDIRECTS} redirects for one request",
+            hint="the hub or a proxy is set up wrongly: check HF_ENDPOINT",
+        )
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+        sent = {"User-Agent": f"vcm/{VERSION}", "Accept-Encoding": "identity", **headers}
+        if self._address.token and origin(url) == self._hub_origin:
+            sent["Authorization"] = f"Bearer {self._address.token}"
+        try:
+            return self._session.request(
+                method,
+                url,
+                headers=sent,
+                allow_redirects=False,
+                stream=True,
+                timeout=(CONNECT_SECONDS, self._address.read_seconds),
+                proxies=get_environ_proxies(url, no_proxy=None),
+            )
+        except requests.exceptions.InvalidURL as error:
+            raise RegistryError(f"{_host(url)}: not an address: {shown_url(url)}") from error
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise NetworkFaultError(
+                f"{_host(url)}: {_reason(error)}",
+                hint="check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR",
+            ) from error
+
+    @staticmethod
+    def _drain(response: requests.Response) -> None:
+        try:
+            response.raw.read(_CHUNK)
+        except (urllib3.exceptions.HTTPError, OSError):
+            response.close()
+        else:
+            response.raw.release_conn()
+
+
+def _check_redirect(url: str, target: str, first: tuple[str, str, int], *, leave_origin: bool) -> None:
+    try:
+        there = origin(target)
+    except ValueError:
+        there = ("", "", 0)
+    if there[0] not in ("http", "https") or not there[1]:
+        raise RegistryError(f"{_host(url)}: redirects to something that is no web address")
+    if there == first:
+        return
+    if first[0] == "https" and there[0] == "http":
+        raise RegistryError(f"{_host(url)}: redirects from https to http ({_host(target)})")
+    if not leave_origin:
+        raise RegistryError(
+            f"{_host(url)}: redirects to another host ({_host(target)})",
+            hint=f"if you trust it, set HF_ENDPOINT={there[0]}://{_host(target)}",
+        )
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "no host"
+    except ValueError:
+        return "no host"
+
+
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (urllib3.exceptions.ProxyError, "the proxy cannot be used"),
+    (urllib3.exceptions.NameResolutionError, "the name cannot be resolved"),
+    (urllib3.exceptions.ConnectTimeoutError, f"no connection within {CONNECT_SECONDS:.0f} s"),
+    (urllib3.exceptions.ReadTimeoutError, "no byte came for too long"),
+    (urllib3.exceptions.IncompleteRead, "fewer bytes than announced"),
+    (ConnectionRefusedError, "connection refused"),
+    (ConnectionResetError, "connection reset"),
+    (urllib3.exceptions.SSLError, "the certificate cannot be verified (REQUESTS_CA_BUNDLE names others to trust)"),
+    (urllib3.exceptions.DecodeError, "the compressed body is damaged"),
+)
+
+
+def _reason(error: BaseException) -> str:
+    """The cause deep inside, in words; texts of libraries may hold signed addresses and are not repeated."""
+    seen: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, BaseException) and each not in seen:
+            seen.append(each)
+            pending += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
+    for kind, words in _REASONS:
+        if any(isinstance(each, kind) for each in seen):
+            return words
+    return "the connection failed"
+
+
+__all__ = ["NETWORK_ERROR", "Address", "Answer", "HttpClient", "NetworkFaultError", "origin", "shown_url"]

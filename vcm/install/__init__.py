@@ -1,0 +1,1 @@
+"""Moving bytes from the hub to the store: locking and syncing."""

@@ -1,0 +1,195 @@
+"""A session: one project, its store and its hub, and the two things that change them, lock and sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Event
+from threading import Lock as ThreadLock
+from typing import TYPE_CHECKING
+
+from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
+from vcm.core.manifest import Manifest
+from vcm.core.plan import Plan
+from vcm.core.reporter import Reporter
+from vcm.errors import NETWORK_ERROR, RegistryError
+from vcm.settings import Settings
+from vcm.store.project import Project
+from vcm.store.store import Store
+
+if TYPE_CHECKING:
+    from vcm.hub.client import HubClient
+    from vcm.install.syncing import Synced
+    from vcm.install.transfer import Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Locking:
+    """What locking came to.
+
+    Attributes:
+        before: the lock as it was; None where there was none.
+        after: the lock now.
+        requested: whether the hub was asked at all.
+    """
+
+    before: Lock | None
+    after: Lock
+    requested: bool
+
+
+class Session:
+    """One run over one project. Nothing reaches for the network before it is needed.
+
+    Args:
+        settings: where the store and the hub are.
+        reporter: told of progress and notices.
+        cancelled: once set, all work ends with KeyboardInterrupt.
+        sleep: waits so many seconds between attempts; by default until ``cancelled`` is set.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reporter: Reporter | None = None,
+        cancelled: Event | None = None,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = Store(settings.cache_dir)
+        self.reporter = reporter or Reporter()
+        self.cancelled = cancelled or Event()
+        self._sleep = sleep or self.cancelled.wait
+        self._connecting = ThreadLock()
+
+    @cached_property
+    def _client_and_transfer(self) -> tuple[HubClient, Transfer]:
+        from vcm.hub.client import HubClient
+        from vcm.hub.http import Address, HttpClient
+        from vcm.install.transfer import Transfer
+
+        settings = self.settings
+        if settings.withheld_token:
+            self.reporter.notice(
+                f"the token in {settings.withheld_token} is not sent to {settings.endpoint}, which only models.toml "
+                f"names; if you trust it, set HF_ENDPOINT={settings.endpoint}"
+            )
+        token = settings.token
+        address = Address(settings.endpoint, token.text if token else None, settings.ca_bundle)
+
+        def wait(seconds: float, _: str) -> None:
+            self._sleep(seconds)
+
+        client = HubClient(HttpClient(address), address, token_source=token.source if token else None, wait=wait)
+        return client, Transfer(self.store.blobs, client, self.reporter, wait, self.cancelled)
+
+    def _connect(self) -> tuple[HubClient, Transfer]:
+        if self.settings.offline:
+            raise RegistryError(
+                "this needs the hub, and this run is offline",
+                error_code=NETWORK_ERROR,
+                hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
+            )
+        with self._connecting:
+            return self._client_and_transfer
+
+    def close(self) -> None:
+        """Close the connections, if there are any."""
+        if "_client_and_transfer" in self.__dict__:
+            self._client_and_transfer[0].http.close()
+
+    def resolve(
+        self,
+        manifest: Manifest,
+        before: Lock | None,
+        *,
+        upgrade: Collection[str] = (),
+        edited_from: Manifest | None = None,
+    ) -> Locking:
+        """The lock for a manifest; the hub is asked only where the old lock does not answer it.
+
+        Args:
+            manifest: what is required.
+            before: the lock so far.
+            upgrade: names of models whose old lock shall be forgotten; ``"*"`` for all.
+            edited_from: the manifest that ``before`` answers, where it is known: models whose requirements are the
+                same in both stay as they are without a question.
+
+        Raises:
+            VcmError: a model cannot be locked.
+        """
+        if before is not None and staleness(before, manifest) is None and not upgrade:
+            return Locking(before, before, requested=False)
+        kept = _unchanged(manifest, before, edited_from)
+        open_questions = [requirement for requirement in manifest.models if requirement.name not in kept]
+        if open_questions:
+            from vcm.install.resolving import Resolver
+
+            client, transfer = self._connect()
+            resolver = Resolver(client, transfer, self.reporter)
+            answers = resolver.resolve(open_questions, before, lambda name: "*" in upgrade or name in upgrade)
+            kept |= {model.name: model for model in answers}
+        models = tuple(kept[name] for name in sorted(kept))
+        after = Lock(manifest_sha256=manifest.digest, models=models)
+        return Locking(before, after, requested=bool(open_questions))
+
+    def lock_for_sync(self, project: Project, manifest: Manifest, *, locked: bool, write: bool) -> Locking:
+        """The project's lock, made true to the manifest where it is not.
+
+        Args:
+            project: where the lock is.
+            manifest: what is required.
+            locked: refuse instead of changing the lock.
+            write: write a lock that has changed.
+
+        Raises:
+            LockError: the lock is missing or stale, and may not be made anew.
+            VcmError: a model cannot be locked.
+        """
+        if locked or self.settings.offline:
+            lock = project.fitting_lock(manifest)
+            return Locking(lock, lock, requested=False)
+        locking = self.resolve(manifest, project.lock())
+        if write:
+            project.write_lock(locking.after)
+        return locking
+
+    def plan(self, models: Iterable[LockedModel]) -> Plan:
+        """What sync would do."""
+        return self.store.plan(models)
+
+    def install(self, plan: Plan, headroom: float, folders: Sequence[Path] = ()) -> list[Synced]:
+        """Carry out a plan.
+
+        Raises:
+            DiskSpaceError: there is not enough room.
+            VcmError: the store cannot be written, or a folder is none.
+        """
+        from vcm.install.nearby import Nearby
+        from vcm.install.syncing import Installer
+
+        installer = Installer(
+            self.store,
+            transfer=None if self.settings.offline else lambda: self._connect()[1],
+            file_url=self._file_url,
+            reporter=self.reporter,
+            nearby=Nearby(folders),
+            cancelled=self.cancelled,
+        )
+        return installer.install(plan, headroom)
+
+    def _file_url(self, model: LockedModel, file: LockedFile) -> str:
+        if model.url is not None:
+            return model.url
+        assert model.repo is not None and model.commit is not None  # noqa: S101, PT018
+        return self._connect()[0].file_url(model.repo, model.commit, file.path)
+
+
+def _unchanged(manifest: Manifest, before: Lock | None, edited_from: Manifest | None) -> dict[str, LockedModel]:
+    if before is None or edited_from is None or staleness(before, edited_from) is not None:
+        return {}
+    old = {requirement.name: requirement.meaning() for requirement in edited_from.models}
+    same = {requirement.name for requirement in manifest.models if old.get(requirement.name) == requirement.meaning()}
+    return {model.name: model for model in before.models if model.name in same}

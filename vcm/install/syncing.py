@@ -1,0 +1,184 @@
+"""Syncing: the plan carried out. What fails for one model leaves the others as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Literal
+
+from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.plan import Plan, PlannedModel, SnapshotState
+from vcm.core.reporter import Reporter
+from vcm.core.wording import byte_count, counted
+from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError
+from vcm.install.nearby import Nearby
+from vcm.install.transfer import Fetched, Transfer, WantedFile
+from vcm.store.files import disk_errors, free_space, hash_file
+from vcm.store.store import Store
+
+FILES_AT_ONCE = 8
+
+Status = Literal["installed", "present", "repaired", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What became of one model.
+
+    Attributes:
+        path: the snapshot's folder, where the model is installed.
+        bytes_fetched: bytes that came over the network.
+        bytes_reused: bytes that were on this machine.
+        error: why it failed.
+    """
+
+    model: LockedModel
+    status: Status
+    path: Path | None = None
+    bytes_fetched: int = 0
+    bytes_reused: int = 0
+    error: VcmError | None = None
+
+
+class Installer:
+    """Carries out one plan.
+
+    Args:
+        store: where the models go.
+        transfer: makes the way to the hub when it is first needed; None when there shall be no network.
+        file_url: where a locked file is asked for.
+        nearby: folders with bytes to use first.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        transfer: Callable[[], Transfer] | None,
+        file_url: Callable[[LockedModel, LockedFile], str],
+        reporter: Reporter,
+        nearby: Nearby,
+        cancelled: Event,
+    ) -> None:
+        self._store = store
+        self._transfer = transfer
+        self._file_url = file_url
+        self._reporter = reporter
+        self._nearby = nearby
+        self._cancelled = cancelled
+        self._counted: set[str] = set()
+
+    def install(self, plan: Plan, headroom: float) -> list[Synced]:
+        """Bring the store to the plan's end; one answer for each of its models, in the plan's order.
+
+        Raises:
+            DiskSpaceError: there is not enough room; nothing was begun.
+            VcmError: the store cannot be written.
+        """
+        with disk_errors(self._store.root):
+            self._store.blobs.prepare()
+        check_space(plan, self._store, headroom)
+        files = sum(len(each.fetch) for each in plan.changes)
+        self._reporter.started(f"fetching {counted(files, 'file')}", plan.bytes_to_fetch)
+        pool = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="vcm-file")
+        try:
+            coming = self._submit(pool, plan)
+            return [self._finish(each, coming) for each in plan.models]
+        except BaseException:
+            self._cancelled.set()
+            raise
+        finally:
+            pool.shutdown(wait=not self._cancelled.is_set(), cancel_futures=True)
+            self._reporter.finished()
+
+    def _submit(self, pool: ThreadPoolExecutor, plan: Plan) -> dict[str, Future[Fetched]]:
+        """Every blob once, the largest first: the last one to end decides how long it takes."""
+        wanted: dict[str, tuple[LockedModel, LockedFile]] = {}
+        for each in plan.changes:
+            for file in (*each.fetch, *each.reuse):
+                wanted.setdefault(file.sha256, (each.model, file))
+        ordered = sorted(wanted.values(), key=lambda pair: -pair[1].size)
+        return {file.sha256: pool.submit(self._obtain, model, file) for model, file in ordered}
+
+    def _finish(self, planned: PlannedModel, coming: dict[str, Future[Fetched]]) -> Synced:
+        model, root = planned.model, self._store.snapshots.path(planned.model.tree_digest)
+        if planned.state is SnapshotState.INSTALLED:
+            return Synced(model=model, status="present", path=root)
+        fetched = 0
+        try:
+            for file in model.files:
+                result = coming[file.sha256].result()
+                if file.sha256 not in self._counted:
+                    self._counted.add(file.sha256)
+                    fetched += result.bytes_fetched
+            with disk_errors(self._store.root), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+                if self._store.snapshots.state(model) is not SnapshotState.INSTALLED:
+                    self._store.snapshots.build(model, self._store.blobs.path)
+        except VcmError as error:
+            return Synced(model=model, status="failed", bytes_fetched=fetched, error=error)
+        status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
+        return Synced(
+            model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=max(0, model.size - fetched)
+        )
+
+    def _obtain(self, model: LockedModel, file: LockedFile) -> Fetched:
+        """Have the file's blob in the store, with bytes that were hashed in this run."""
+        if self._cancelled.is_set():
+            raise KeyboardInterrupt
+        blobs = self._store.blobs
+        with disk_errors(self._store.root):
+            if blobs.is_whole(file.sha256, file.size):
+                return Fetched(file.sha256, file.size, 0)
+            blobs.discard(file.sha256)
+            for candidate in self._nearby.candidates(file.size, file.path):
+                if hash_file(candidate) == (file.sha256, file.size) and blobs.admit_copy(
+                    candidate, file.sha256, file.size
+                ):
+                    return Fetched(file.sha256, file.size, 0)
+        if self._transfer is None:
+            raise ModelDownloadError(
+                f"not in the store, and this run is offline ({byte_count(file.size)})",
+                error_code=NOT_INSTALLED,
+                hint="run vcm sync where the hub can be reached, or name a folder that has it with --from DIR",
+                model=model.name,
+                file=file.path,
+            )
+        return self._transfer().fetch(
+            WantedFile(
+                model=model.name,
+                path=file.path,
+                url=self._file_url(model, file),
+                repo=model.repo,
+                size=file.size,
+                sha256=file.sha256,
+            )
+        )
+
+
+def check_space(plan: Plan, store: Store, headroom: float) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        DiskSpaceError: says how much is missing.
+    """
+    files: Iterable[LockedFile] = (file for each in plan.changes for file in each.fetch)
+    missing = sum(max(0, file.size - _partial_size(store, file)) for file in files)
+    needed, free = int(missing * headroom), free_space(store.root)
+    if free < needed:
+        raise DiskSpaceError(
+            f"{byte_count(missing)} are still to fetch, which needs {byte_count(needed)} free in {store.root}; "
+            f"{byte_count(free)} are free, {byte_count(needed - free)} too little",
+            needed=needed,
+            free=free,
+            hint="free some space, choose another folder with --cache-dir, or lower disk-headroom under [cache]",
+        )
+
+
+def _partial_size(store: Store, file: LockedFile) -> int:
+    try:
+        return store.blobs.partial_path(file.sha256).stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,330 @@
+"""One file's way into the store: asked for, hashed while it arrives, checked, admitted.
+
+A partial file keeps its bytes over failures and runs. Every attempt begins at the file's own address again, because
+what it redirects to is signed and expires. Only bytes with the right digest become a blob.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Self
+
+from vcm.core.digest import CHUNK, git_blob_hash
+from vcm.core.manifest import Checksum
+from vcm.core.reporter import Reporter
+from vcm.errors import ModelChecksumError, ModelDownloadError, RegistryError
+from vcm.hub.client import HubClient
+from vcm.hub.http import Answer, NetworkFaultError, origin
+from vcm.hub.retries import Patience, Wait
+from vcm.store.blobs import BlobStore
+from vcm.store.files import disk_errors
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_WHOLE = 200
+_PART = 206
+_FORBIDDEN = 403
+_NOT_SATISFIABLE = 416
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedFile:
+    """One file to fetch and what is known of it beforehand.
+
+    Attributes:
+        model: the model's name, for messages.
+        path: the file's path inside the model.
+        url: where to ask for it.
+        repo: the repo it is in; None for a direct url.
+        size: bytes; None when nobody promised it.
+        sha256: bare hex; None when it is to be found out.
+        oid: git blob id of the content, where the hub gave one.
+        checksum: what a manifest promises in another algorithm.
+    """
+
+    model: str
+    path: str
+    url: str
+    repo: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    oid: str | None = None
+    checksum: Checksum | None = None
+
+    @property
+    def label(self) -> str:
+        """How it is called on the screen."""
+        return f"{self.model}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that is a blob now.
+
+    Attributes:
+        bytes_fetched: what came over the network for it in this run.
+    """
+
+    sha256: str
+    size: int
+    bytes_fetched: int
+
+
+class Transfer:
+    """Fetches files into one store; may be used by several threads.
+
+    Args:
+        blobs: where they go.
+        client: whom to ask.
+        reporter: told of progress.
+        wait: rests between attempts.
+        cancelled: once set, every fetch ends with KeyboardInterrupt, keeping its bytes.
+    """
+
+    def __init__(
+        self, blobs: BlobStore, client: HubClient, reporter: Reporter, wait: Wait, cancelled: Event | None = None
+    ) -> None:
+        self._blobs = blobs
+        self._client = client
+        self._reporter = reporter
+        self._wait = wait
+        self._cancelled = cancelled or Event()
+
+    def fetch(self, wanted: WantedFile) -> Fetched:
+        """Bring one file into the store, or find it there.
+
+        Raises:
+            ModelDownloadError: it cannot be had.
+            ModelChecksumError: what comes is not what was promised, twice.
+            VcmError: the disk is full or refuses.
+        """
+        with disk_errors(self._blobs.partial_folder):
+            self._blobs.prepare()
+            guard: AbstractContextManager[None] = nullcontext()
+            if wanted.sha256 is not None:
+                guard = self._blobs.exclusive(wanted.sha256, self._cancelled)
+            with guard:
+                if wanted.sha256 and wanted.size is not None and self._blobs.has(wanted.sha256, wanted.size):
+                    return Fetched(wanted.sha256, wanted.size, 0)
+                return self._fetch_exclusively(wanted)
+
+    def _fetch_exclusively(self, wanted: WantedFile) -> Fetched:
+        with _Partial(self._blobs.partial_path(wanted.sha256), wanted) as partial:
+            self._reporter.file_started(wanted.label, wanted.size or 0, partial.size)
+            try:
+                try:
+                    self._fill(partial, wanted)
+                    digest = partial.verified()
+                except ModelChecksumError:
+                    # Once more, whole: a proxy or a broken disk may have mixed things up.
+                    self._throw_away(partial, wanted)
+                    self._fill(partial, wanted)
+                    try:
+                        digest = partial.verified()
+                    except ModelChecksumError:
+                        self._throw_away(partial, wanted)
+                        raise
+                partial.make_durable()
+                self._blobs.admit(partial.path, digest)
+                return Fetched(digest, partial.size, partial.received)
+            finally:
+                self._reporter.file_finished(wanted.label)
+
+    def _throw_away(self, partial: _Partial, wanted: WantedFile) -> None:
+        self._reporter.advanced(wanted.label, -partial.size)
+        partial.restart()
+
+    def _fill(self, partial: _Partial, wanted: WantedFile) -> None:
+        """Ask until the partial file has all bytes."""
+        patience = Patience(lambda seconds, reason: self._rest(wanted, seconds, reason))
+        try:
+            while not partial.is_complete:
+                before = partial.received
+                try:
+                    self._attempt(partial, wanted)
+                except NetworkFaultError as error:
+                    if partial.received > before:
+                        patience.renew()
+                    patience.rest(error)
+        except RegistryError as error:
+            raise _as_download_error(error, wanted) from error
+
+    def _rest(self, wanted: WantedFile, seconds: float, reason: str) -> None:
+        self._reporter.waiting(wanted.label, seconds, reason)
+        self._wait(seconds, reason)
+        if self._cancelled.is_set():
+            raise KeyboardInterrupt
+
+    def _attempt(self, partial: _Partial, wanted: WantedFile) -> None:
+        headers = {"Range": f"bytes={partial.size}-"} if partial.size else {}
+        with self._client.http.request("GET", wanted.url, headers, leave_origin=True) as answer:
+            if answer.status == _NOT_SATISFIABLE and partial.size:
+                self._throw_away(partial, wanted)
+                raise NetworkFaultError("the server refused to go on from the bytes that are here")
+            if answer.status not in (_WHOLE, _PART):
+                raise self._refused(answer, wanted)
+            if answer.status == _WHOLE and partial.size:
+                # The whole file, although a part was asked for: begin again, never glue.
+                self._throw_away(partial, wanted)
+            partial.announce(answer)
+            for chunk in answer.chunks():
+                partial.append(chunk)
+                self._reporter.advanced(wanted.label, len(chunk))
+                if self._cancelled.is_set():
+                    raise KeyboardInterrupt
+            partial.ended()
+
+    def _refused(self, answer: Answer, wanted: WantedFile) -> RegistryError:
+        if answer.status == _FORBIDDEN and origin(answer.url) != origin(wanted.url):
+            # A signed address that has expired: the next attempt gets a new one.
+            return NetworkFaultError("the signed download address was refused", hint="try again later")
+        return self._client.refused(answer, "", wanted.repo)
+
+
+class _Partial:
+    """The bytes that are here so far, with their hashes."""
+
+    def __init__(self, path: Path, wanted: WantedFile) -> None:
+        self.path = path
+        self.size = 0
+        self.received = 0
+        self.announced: int | None = None
+        self._wanted = wanted
+        self._complete = False
+        self._hashes: dict[str, _Hash] = {}
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._stream = os.fdopen(descriptor, "r+b", buffering=0)
+
+    def __enter__(self) -> Self:
+        self._begin_hashing()
+        while chunk := self._stream.read(CHUNK):
+            self._hash(chunk)
+        if self._wanted.size is not None and self.size > self._wanted.size:
+            self.restart()
+        self._complete = self.size == self._wanted.size
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        if self._wanted.sha256 is None or self.size == 0:
+            # Nobody will find it again, or nothing is in it. Once admitted it is not there any more.
+            with suppress(OSError):
+                self.path.unlink()
+
+    @property
+    def is_complete(self) -> bool:
+        return self._complete
+
+    def _begin_hashing(self) -> None:
+        self.size = 0
+        self._hashes = {"sha256": hashlib.sha256()}
+        if self._wanted.oid is not None and self._wanted.size is not None:
+            self._hashes["git"] = git_blob_hash(self._wanted.size)
+        if self._wanted.checksum is not None and self._wanted.checksum.algorithm != "sha256":
+            self._hashes["checksum"] = hashlib.new(self._wanted.checksum.algorithm, usedforsecurity=False)
+
+    def _hash(self, chunk: bytes) -> None:
+        for each in self._hashes.values():
+            each.update(chunk)
+        self.size += len(chunk)
+
+    def restart(self) -> None:
+        """Throw away all bytes."""
+        self._stream.seek(0)
+        self._stream.truncate()
+        self._begin_hashing()
+        self._complete = self._wanted.size == 0
+        self.announced = None
+
+    def announce(self, answer: Answer) -> None:
+        """Note how long the file will be, and refuse a part that is not the one asked for.
+
+        Raises:
+            NetworkFaultError: it is another part.
+            ModelChecksumError: the file is not as long as was promised.
+        """
+        if answer.status == _PART:
+            match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
+            if not match or int(match[1]) != self.size or answer.is_encoded:
+                self.restart()
+                raise NetworkFaultError("the server sent another part of the file than was asked for")
+            self.announced = int(match[3]) if match[3] != "*" else None
+        else:
+            self.announced = answer.length
+        if self._wanted.size is None and self.announced is None:
+            raise RegistryError(
+                "the server does not say how long the file is", hint="add size (in bytes) to it in models.toml"
+            )
+        if None not in (self._wanted.size, self.announced) and self._wanted.size != self.announced:
+            raise self._mismatch(f"{self._wanted.size} bytes", f"{self.announced} bytes")
+
+    def append(self, chunk: bytes) -> None:
+        """Write and hash more bytes; more than were promised are refused before they are written."""
+        limit = self._wanted.size if self._wanted.size is not None else self.announced
+        if limit is not None and self.size + len(chunk) > limit:
+            raise self._mismatch(f"{limit} bytes", f"more than {limit} bytes")
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+        self._hash(chunk)
+        self.received += len(chunk)
+
+    def ended(self) -> None:
+        """The answer's body is over: all bytes are here, or some are missing."""
+        expected = self._wanted.size if self._wanted.size is not None else self.announced
+        if expected is not None and self.size < expected:
+            raise NetworkFaultError(f"the connection was cut at byte {self.size} of {expected}")
+        self._complete = True
+
+    def verified(self) -> str:
+        """The SHA-256 of the bytes, after every promise was checked.
+
+        Raises:
+            ModelChecksumError: a promise was not kept.
+        """
+        wanted = self._wanted
+        digest = self._hashes["sha256"].hexdigest()
+        if wanted.size is not None and self.size != wanted.size:
+            raise self._mismatch(f"{wanted.size} bytes", f"{self.size} bytes")
+        if wanted.sha256 is not None and digest != wanted.sha256:
+            raise self._mismatch(f"sha256:{wanted.sha256}", f"sha256:{digest}")
+        if "git" in self._hashes and self._hashes["git"].hexdigest() != wanted.oid:
+            raise self._mismatch(f"git blob {wanted.oid}", f"git blob {self._hashes['git'].hexdigest()}")
+        if wanted.checksum is not None:
+            found = self._hashes.get("checksum", self._hashes["sha256"]).hexdigest()
+            if found != wanted.checksum.hex:
+                raise self._mismatch(str(wanted.checksum), f"{wanted.checksum.algorithm}:{found}")
+        return digest
+
+    def make_durable(self) -> None:
+        """Have the bytes on the disk before the file gets its name."""
+        os.fsync(self._stream.fileno())
+
+    def _mismatch(self, expected: str, actual: str) -> ModelChecksumError:
+        return ModelChecksumError(
+            f"wrong bytes: expected {expected}, got {actual}",
+            expected=expected,
+            actual=actual,
+            hint=f"the publisher or something on the way changed the file: run vcm lock --upgrade-model "
+            f"{self._wanted.model} only if you expected a change",
+            model=self._wanted.model,
+            file=self._wanted.path,
+        )
+
+
+def _as_download_error(error: RegistryError, wanted: WantedFile) -> ModelDownloadError:
+    return ModelDownloadError(
+        error.message,
+        hint=error.hint,
+        error_code=error.error_code,
+        model=wanted.model,
+        file=wanted.path,
+        retry_after=error.retry_after,
+    )

@@ -1,0 +1,143 @@
+"""Settings: the one reader of the environment. Everything below gets plain values.
+
+Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
+HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and SSL_CERT_FILE. The proxy variables are
+read by requests, per address.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vcm.core import names
+from vcm.errors import ConfigError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A credential for the hub, and where it was found. Its text is in no ``repr``."""
+
+    text: str = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment, the command line and the manifest say together.
+
+    Attributes:
+        cache_dir: the store's folder.
+        endpoint: base address of the hub, without a trailing slash.
+        token: what to send to the hub's origin; None also when the endpoint is not trusted with it.
+        withheld_token: where a token was found that the endpoint, which stands only in the manifest, does not get.
+        ca_bundle: certificates to trust instead of the built-in ones.
+    """
+
+    cache_dir: Path
+    endpoint: str = DEFAULT_ENDPOINT
+    token: Token | None = None
+    withheld_token: str | None = None
+    offline: bool = False
+    ca_bundle: str | None = None
+
+
+def read_settings(
+    *,
+    environ: Mapping[str, str] | None = None,
+    cache_dir: str | Path | None = None,
+    offline: bool = False,
+    manifest_endpoint: str | None = None,
+    manifest_cache_dir: str | None = None,
+    project_dir: Path | None = None,
+) -> Settings:
+    """The settings in force; arguments win over the environment, the environment over the manifest.
+
+    Raises:
+        ConfigError: a variable holds something that cannot be used.
+    """
+    environ = os.environ if environ is None else environ
+    chosen = _endpoint(environ)
+    endpoint = chosen or manifest_endpoint or DEFAULT_ENDPOINT
+    token = _token(environ)
+    # A models.toml may come from a stranger: an endpoint that only it names gets no token.
+    trusted = endpoint in (chosen, DEFAULT_ENDPOINT)
+    return Settings(
+        cache_dir=_cache_dir(environ, cache_dir, manifest_cache_dir, project_dir),
+        endpoint=endpoint,
+        token=token if trusted else None,
+        withheld_token=token.source if token and not trusted else None,
+        offline=offline or _truthy(environ, "VCM_OFFLINE") or _truthy(environ, "HF_HUB_OFFLINE"),
+        ca_bundle=_first(environ, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
+    )
+
+
+def _first(environ: Mapping[str, str], *variables: str) -> str | None:
+    return next((environ[name] for name in variables if environ.get(name)), None)
+
+
+def _truthy(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _endpoint(environ: Mapping[str, str]) -> str | None:
+    text = environ.get("HF_ENDPOINT", "").strip().rstrip("/")
+    if not text:
+        return None
+    try:
+        return names.http_url(text)
+    except ValueError as error:
+        raise ConfigError(f"HF_ENDPOINT: {error}", hint=f"set it to an address such as {DEFAULT_ENDPOINT}") from None
+
+
+def _token(environ: Mapping[str, str]) -> Token | None:
+    if _truthy(environ, "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+        return None
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if environ.get(name, "").strip():
+            return _checked_token(environ[name], name)
+    path = _token_path(environ)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return _checked_token(text, str(path)) if text.strip() else None
+
+
+def _token_path(environ: Mapping[str, str]) -> Path:
+    if environ.get("HF_TOKEN_PATH"):
+        return _expanded(environ["HF_TOKEN_PATH"])
+    home = environ.get("HF_HOME")
+    if not home:
+        home = os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")  # noqa: PTH118
+    return _expanded(home) / "token"
+
+
+def _checked_token(text: str, source: str) -> Token:
+    stripped = text.strip()
+    # The text is not repeated in the message: it is a secret, if a damaged one.
+    if not stripped.isascii() or not stripped.isprintable() or " " in stripped:
+        raise ConfigError(f"the token in {source} holds characters no token has", hint=f"set {source} again")
+    return Token(stripped, source)
+
+
+def _expanded(text: str) -> Path:
+    # Path.expanduser raises where there is no home; os.path leaves the text as it is.
+    return Path(os.path.expandvars(os.path.expanduser(text)))  # noqa: PTH111
+
+
+def _cache_dir(
+    environ: Mapping[str, str], argument: str | Path | None, manifest: str | None, project_dir: Path | None
+) -> Path:
+    chosen = argument or environ.get("VCM_CACHE_DIR")
+    if chosen:
+        return Path.cwd() / _expanded(str(chosen))
+    if manifest:
+        return (project_dir or Path.cwd()) / _expanded(manifest)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("vcm", appauthor=False))

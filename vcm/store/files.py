@@ -1,0 +1,170 @@
+"""Files, written so that a crash at any instant leaves the old or the new, and never half of either."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vcm.core.digest import CHUNK
+from vcm.core.wording import byte_count
+from vcm.errors import PERMISSION_ERROR, DiskSpaceError, VcmError
+
+READ_ONLY = 0o444
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FICLONE = 0x40049409  # linux/fs.h
+
+
+@contextmanager
+def disk_errors(place: Path, hint: str = "") -> Iterator[None]:
+    """Turn the operating system's errors into ours, naming the place.
+
+    Raises:
+        DiskSpaceError: the file system is full, or the quota used up.
+        VcmError: with PERMISSION_ERROR for everything else the system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            free = free_space(place)
+            raise DiskSpaceError(
+                f"no space left for {place} ({byte_count(free)} free)",
+                needed=0,
+                free=free,
+                hint="free some space or choose another folder with --cache-dir, then run the command again",
+            ) from error
+        reason = "permission denied" if error.errno in _REFUSED else (error.strerror or str(error)).lower()
+        if error.errno == errno.EROFS:
+            reason = "the file system is read-only"
+        raise VcmError(
+            f"cannot use {error.filename or place}: {reason}",
+            error_code=PERMISSION_ERROR,
+            hint=hint or "check who owns it, or choose another folder with --cache-dir",
+        ) from error
+
+
+def free_space(place: Path) -> int:
+    """Bytes that are free where ``place`` stands or would stand."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def temporary_name(prefix: str) -> str:
+    """A name that no other process or thread uses."""
+    return f"{prefix}{uuid.uuid4().hex}"
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries survive a loss of power, where the system can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; a link is followed, and the mode of an old file kept.
+
+    Raises:
+        OSError: as the system has it; the old file is untouched then.
+    """
+    target = Path(os.path.realpath(path))
+    # Beside the target: os.replace is atomic only within one file system.
+    temporary = target.with_name(temporary_name(f".{target.name}."))
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode & 0o777)
+        temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(target.parent)
+
+
+def hash_file(path: Path, progress: Callable[[int], None] | None = None) -> tuple[str, int]:
+    """SHA-256 (bare hex) and size of a file, read in pieces.
+
+    Args:
+        path: a regular file.
+        progress: told how many more bytes were read.
+    """
+    digest, size = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(CHUNK))
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            size += count
+            if progress:
+                progress(count)
+    return digest.hexdigest(), size
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Let ``target`` have the bytes of ``source``: a reflink, else a hard link, else a copy.
+
+    A reflink is preferred because a write into one file then leaves the other as it was.
+    """
+    if _reflink(source, target):
+        return
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in (*_FULL, errno.EROFS, errno.EEXIST):
+            raise
+        # Another file system, one without links, or too many links to one file.
+        copy_file(source, target)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """A durable, read-only copy."""
+    with source.open("rb") as reading, target.open("xb") as writing:
+        shutil.copyfileobj(reading, writing, CHUNK)
+        writing.flush()
+        os.fsync(writing.fileno())
+    target.chmod(READ_ONLY)
+
+
+def _reflink(source: Path, target: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        with source.open("rb") as reading, target.open("xb") as writing:
+            fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
+            os.fsync(writing.fileno())
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            with suppress(OSError):
+                target.unlink()
+        if error.errno in _FULL:
+            raise
+        return False
+    target.chmod(READ_ONLY)
+    return True
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it, read-only files too; what is not there is no error."""
+    if os.name == "nt":
+        for parent, _, files in os.walk(folder):
+            for file in files:
+                with suppress(OSError):
+                    Path(parent, file).chmod(0o666)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,3 @@
+"""The version of vcm: the one place at run time."""
+
+VERSION = "0.1.0"
