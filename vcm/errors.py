@@ -66,6 +66,11 @@ class VcmError(Exception):
         """The exit code of a command that ends with this error."""
         return EXIT_CODES[self.error_code]
 
+    @property  # type: ignore[override]
+    def __notes__(self) -> list[str]:
+        """What to do next, as Python shows it below the error in a traceback."""
+        return [f"hint: {self.hint}"] if self.hint else []
+
     def __str__(self) -> str:
         place = "/".join(part for part in (self.model, self.file) if part)
         return f"{place}: {self.message}" if place else self.message

@@ -1,7 +1,7 @@
 """Settings: the one reader of the environment. Everything below gets plain values.
 
 Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
-HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and SSL_CERT_FILE. The proxy variables are
+HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE, and NO_COLOR. The proxy variables are
 read by requests, per address.
 """
 
@@ -74,6 +74,17 @@ def read_settings(
         offline=offline or _truthy(environ, "VCM_OFFLINE") or _truthy(environ, "HF_HUB_OFFLINE"),
         ca_bundle=_first(environ, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
     )
+
+
+def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The project's folder that VCM_PROJECT names."""
+    text = (os.environ if environ is None else environ).get("VCM_PROJECT")
+    return Path.cwd() / _expanded(text) if text else None
+
+
+def colors_are_unwanted(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether NO_COLOR is set: https://no-color.org."""
+    return bool((os.environ if environ is None else environ).get("NO_COLOR"))
 
 
 def _first(environ: Mapping[str, str], *variables: str) -> str | None:

@@ -14,6 +14,7 @@ import typer
 
 from vcm.cli import output
 from vcm.errors import ConfigError, VcmError
+from vcm.settings import colors_are_unwanted
 from vcm.version import VERSION
 
 INTERRUPTED = 130
@@ -47,7 +48,7 @@ class Options:
         """Whether standard error gets colours."""
         if self.color != "auto":
             return self.color == "always"
-        return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        return sys.stderr.isatty() and not colors_are_unwanted()
 
 
 _options = Options()
@@ -106,7 +107,7 @@ def _show_version(value: bool) -> None:
 def _globals(  # noqa: PLR0913
     project: Annotated[
         Path | None,
-        typer.Option("--project", help="Folder with models.toml; else the nearest one upwards.", envvar="VCM_PROJECT"),
+        typer.Option("--project", help="Folder with models.toml; else VCM_PROJECT, else the nearest one upwards."),
     ] = None,
     cache_dir: Annotated[Path | None, typer.Option("--cache-dir", help="The store's folder.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="No network at all.")] = False,
@@ -141,13 +142,17 @@ def hoisted(arguments: list[str]) -> list[str]:
     return first + rest
 
 
+def _register() -> None:
+    from vcm.cli import commands, demo  # noqa: F401  (each registers its own)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; its exit code is returned.
 
     Args:
         arguments: without the program's name; by default those of this process.
     """
-    from vcm.cli import commands  # noqa: F401  (registers them)
+    _register()
 
     try:
         app(args=hoisted(sys.argv[1:] if arguments is None else arguments), prog_name="vcm")

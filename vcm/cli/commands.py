@@ -14,7 +14,7 @@ from vcm.core.plan import ALL_GROUPS, models_in_scope
 from vcm.core.wording import byte_count, counted, did_you_mean
 from vcm.enforce import gate
 from vcm.errors import ConfigError
-from vcm.settings import read_settings
+from vcm.settings import project_folder, read_settings
 from vcm.store.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _session(project: Project, manifest: Manifest | None) -> Session:
 @command("init")
 def init() -> int:
     """Make a models.toml in this folder (or --project DIR)."""
-    project = Project((options().project or Path.cwd()).absolute())
+    project = Project((options().project or project_folder() or Path.cwd()).absolute())
     if project.manifest_path.exists():
         raise ConfigError(f"{project.manifest_path} exists already", hint="add a model with vcm add NAME REPO")
     if not project.folder.is_dir():
@@ -221,7 +221,7 @@ def sync(  # noqa: PLR0913
 
 
 def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:
-    given = options().project
+    given = options().project or project_folder()
     project = Project(given.absolute()) if given else find_project(Path.cwd(), "models.lock")
     session = _session(project, None)
     try:

@@ -5,7 +5,6 @@ It fails closed: a lock that cannot be read or does not fit, a model that is unk
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from vcm.core.manifest import Manifest
 from vcm.core.plan import models_in_scope
 from vcm.core.wording import did_you_mean
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
-from vcm.settings import read_settings
+from vcm.settings import project_folder, read_settings
 from vcm.store.files import disk_errors
 from vcm.store.project import Project, find_project
 from vcm.store.snapshots import Finding
@@ -70,7 +69,7 @@ def open_project(project: str | Path | None = None) -> Project:
     Raises:
         ConfigError: there is none.
     """
-    folder = project or os.environ.get("VCM_PROJECT")
+    folder = project or project_folder()
     return find_project(Path.cwd()) if not folder else Project(Path(folder).absolute())
 
 

@@ -1,0 +1,114 @@
+"""The import direction: who may know whom, and what may be touched where."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "vcm"
+
+# What each package may import of vcm, beside itself. The order is that of the map in vcm/__init__.py.
+ALLOWED = {
+    "errors": set(),
+    "version": set(),
+    "core": {"errors"},
+    "settings": {"core", "errors"},
+    "store": {"core", "errors", "version"},
+    "hub": {"core", "errors", "version"},
+    "install": {"hub", "store", "settings", "core", "errors"},
+    "enforce": {"install", "store", "settings", "core", "errors"},
+    "testing": set(),
+    "cli": {"enforce", "install", "store", "settings", "core", "errors", "version", "testing"},
+    "__init__": {"enforce", "errors", "version"},
+    "__main__": {"cli"},
+}
+# Modules that stand for the outside world, and the only packages that may touch them.
+OUTSIDE = {
+    "requests": {"hub"},
+    "urllib3": {"hub"},
+    "socket": {"testing"},
+    "http": {"testing"},
+    "tqdm": {"cli"},
+    "typer": {"cli"},
+    "filelock": {"store"},
+    "platformdirs": {"settings"},
+    "time": {"hub", "cli", "testing"},
+    "tempfile": {"cli"},
+    "shutil": {"store"},
+}
+# The rules touch nothing: no disk, no clock, no environment, no log.
+PURE = {"os", "io", "pathlib", "random", "logging", "subprocess", "datetime", "threading", *OUTSIDE}
+# Where an import may wait until it is used, because the gate must start fast.
+LAZY = {"cli", "settings", "store", "install", "enforce", "core"}
+
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def package_of(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every imported module of a file with its line, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            assert node.module is not None
+            if node.module == "vcm":
+                yield from ((f"vcm.{alias.name}", node.lineno) for alias in node.names)
+            else:
+                yield node.module, node.lineno
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_go_in_one_direction(path: Path) -> None:
+    package = package_of(path)
+    for module, line in imports(path):
+        top, _, rest = module.partition(".")
+        if top == "vcm":
+            imported = rest.partition(".")[0]
+            assert imported == package or imported in ALLOWED[package], f"{path}:{line}: {package} imports {module}"
+        else:
+            assert package in OUTSIDE.get(top, {package}), f"{path}:{line}: {package} imports {module}"
+            if package in ("core", "errors", "version"):
+                assert top not in PURE, f"{path}:{line}: the rules import {module}"
+            if package == "testing":
+                assert top in sys.stdlib_module_names, f"{path}:{line}: the simulator needs {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_an_import_waits_only_where_it_pays(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = [
+        node.lineno for each in functions for node in ast.walk(each) if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert not inside or package_of(path) in LAZY, f"{path}: imports inside functions on lines {inside}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_environment_has_one_reader(path: Path) -> None:
+    # The tour hands its environment on to the commands it runs.
+    readers = {"settings.py", "cli/demo.py"}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    lines = [
+        node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    ]
+    assert not lines or path.relative_to(ROOT).as_posix() in readers, f"{path}: reads the environment on lines {lines}"
+
+
+def test_no_module_is_a_drawer() -> None:
+    assert not [path for path in MODULES if path.stem in ("utils", "util", "helpers", "common", "misc")]
+
+
+def test_every_package_is_on_the_map() -> None:
+    assert {package_of(path) for path in MODULES} <= set(ALLOWED)
+    docstring = ast.get_docstring(ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))) or ""
+    assert all(name in docstring for name in ALLOWED if not name.startswith("__"))
