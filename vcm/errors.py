@@ -66,8 +66,8 @@ class VcmError(Exception):
         """The exit code of a command that ends with this error."""
         return EXIT_CODES[self.error_code]
 
-    @property  # type: ignore[override]
-    def __notes__(self) -> list[str]:
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]
         """What to do next, as Python shows it below the error in a traceback."""
         return [f"hint: {self.hint}"] if self.hint else []
 

@@ -1,8 +1,8 @@
 """Settings: the one reader of the environment. Everything below gets plain values.
 
 Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
-HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE, and NO_COLOR. The proxy variables are
-read by requests, per address.
+HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE,
+and NO_COLOR. The proxy variables are read by requests, per address.
 """
 
 from __future__ import annotations

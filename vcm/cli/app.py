@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from vcm.cli import output
-from vcm.errors import ConfigError, VcmError
+from vcm.errors import VcmError
 from vcm.settings import colors_are_unwanted
 from vcm.version import VERSION
 
@@ -85,7 +86,7 @@ def _run(action: Callable[[], int], *, json: bool) -> int:
         return 0
     except VcmError as error:
         if _options.verbosity > 1:
-            raise
+            traceback.print_exc()
         return fail(error, json=json)
 
 
@@ -158,8 +159,6 @@ def main(arguments: list[str] | None = None) -> int:
         app(args=hoisted(sys.argv[1:] if arguments is None else arguments), prog_name="vcm")
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 1 if ending.code else 0
-    except ConfigError as error:
-        return fail(error, json=False)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Event
 from urllib.parse import unquote, urlsplit
 
 from packaging.specifiers import SpecifierSet
@@ -26,6 +27,7 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.hub.client import HubClient
+from vcm.install.pools import workers
 from vcm.install.transfer import Transfer, WantedFile
 
 _MODELS_AT_ONCE = 8
@@ -46,11 +48,12 @@ class _Choice:
 class Resolver:
     """Answers requirements with locked models; may be used once."""
 
-    def __init__(self, client: HubClient, transfer: Transfer, reporter: Reporter) -> None:
+    def __init__(self, client: HubClient, transfer: Transfer, reporter: Reporter, cancelled: Event) -> None:
         self._client = client
         self._transfer = transfer
         self._reporter = reporter
-        self._file_pool = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="vcm-small-file")
+        self._cancelled = cancelled
+        self._file_pool: ThreadPoolExecutor
 
     def resolve(
         self, requirements: Iterable[Requirement], previous: Lock | None, upgrade: Callable[[str], bool]
@@ -75,7 +78,10 @@ class Resolver:
                 error.model = error.model or requirement.name
                 return error
 
-        with self._file_pool, ThreadPoolExecutor(_MODELS_AT_ONCE, thread_name_prefix="vcm-model") as pool:
+        with (
+            workers(_FILES_AT_ONCE, "vcm-small-file", self._cancelled) as self._file_pool,
+            workers(_MODELS_AT_ONCE, "vcm-model", self._cancelled) as pool,
+        ):
             answers = list(pool.map(one, ordered))
         for answer in answers:
             if isinstance(answer, VcmError):

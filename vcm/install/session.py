@@ -128,7 +128,7 @@ class Session:
             from vcm.install.resolving import Resolver
 
             client, transfer = self._connect()
-            resolver = Resolver(client, transfer, self.reporter)
+            resolver = Resolver(client, transfer, self.reporter, self.cancelled)
             answers = resolver.resolve(open_questions, before, lambda name: "*" in upgrade or name in upgrade)
             kept |= {model.name: model for model in answers}
         models = tuple(kept[name] for name in sorted(kept))

@@ -15,6 +15,7 @@ from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted
 from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError
 from vcm.install.nearby import Nearby
+from vcm.install.pools import workers
 from vcm.install.transfer import Fetched, Transfer, WantedFile
 from vcm.store.files import disk_errors, free_space, hash_file
 from vcm.store.store import Store
@@ -83,15 +84,11 @@ class Installer:
         check_space(plan, self._store, headroom)
         files = sum(len(each.fetch) for each in plan.changes)
         self._reporter.started(f"fetching {counted(files, 'file')}", plan.bytes_to_fetch)
-        pool = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="vcm-file")
         try:
-            coming = self._submit(pool, plan)
-            return [self._finish(each, coming) for each in plan.models]
-        except BaseException:
-            self._cancelled.set()
-            raise
+            with workers(FILES_AT_ONCE, "vcm-file", self._cancelled) as pool:
+                coming = self._submit(pool, plan)
+                return [self._finish(each, coming) for each in plan.models]
         finally:
-            pool.shutdown(wait=not self._cancelled.is_set(), cancel_futures=True)
             self._reporter.finished()
 
     def _submit(self, pool: ThreadPoolExecutor, plan: Plan) -> dict[str, Future[Fetched]]:
