@@ -9,9 +9,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vcm.cli.app import command, options
-from vcm.testing import HubSimulator
+
+if TYPE_CHECKING:
+    from vcm.testing import HubSimulator
 
 _MANIFEST = """\
 [project]
@@ -84,6 +87,8 @@ class _Tour:
 @command("demo")
 def demo() -> int:
     """A tour of a minute on a hub of its own: no internet, and nothing is left behind."""
+    from vcm.testing import HubSimulator
+
     with tempfile.TemporaryDirectory(prefix="vcm-demo-") as folder, HubSimulator() as hub:
         _publish(hub)
         project = Path(folder, "project")

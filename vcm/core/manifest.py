@@ -9,14 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from packaging.markers import InvalidMarker, Marker
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
-
 from vcm.core import names
 from vcm.core.fields import Table, parse_toml, shown
 from vcm.core.wording import did_you_mean, listed
-from vcm.errors import ConfigError
+
+# packaging takes as long to import as everything else here, and most manifests need none of it: it waits until used.
 
 FILE_NAME = "models.toml"
 DEFAULT_HEADROOM = 2.0
@@ -66,7 +63,11 @@ class Requirement:
         Args:
             environment: values of PEP 508 marker variables that replace this machine's.
         """
-        return self.marker is None or Marker(self.marker).evaluate(dict(environment) if environment else None)
+        if self.marker is None:
+            return True
+        from packaging.markers import Marker
+
+        return Marker(self.marker).evaluate(dict(environment) if environment else None)
 
     def meaning(self) -> dict[str, Any]:
         """The set keys with plain values: equal for two requirements that ask for the same."""
@@ -76,6 +77,8 @@ class Requirement:
             if value != each.default:
                 meaning[each.name] = str(value) if isinstance(value, Checksum) else value
         if self.version is not None:
+            from packaging.specifiers import SpecifierSet
+
             meaning["version"] = str(SpecifierSet(self.version))
         meaning["groups"] = sorted(set(self.groups))
         return meaning
@@ -127,7 +130,7 @@ def parse_manifest(data: bytes, *, vcm_version: str, file_name: str = FILE_NAME)
     name = project.text("name")
     requires = project.text("requires-vcm", _specifier)
     project.finish()
-    if requires is not None and not SpecifierSet(requires).contains(Version(vcm_version), prereleases=True):
+    if requires is not None and not _contains(requires, vcm_version):
         raise project.error(
             "requires-vcm", f"this is vcm {vcm_version}, the project wants {requires}", "install a fitting vcm"
         )
@@ -225,7 +228,15 @@ def parse_checksum(text: str) -> Checksum:
     return Checksum(algorithm, digits.lower())
 
 
+def _contains(specifier: str, version: str) -> bool:
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(specifier).contains(version, prereleases=True)
+
+
 def _specifier(text: str) -> None:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     try:
         SpecifierSet(text)
     except InvalidSpecifier:
@@ -233,6 +244,8 @@ def _specifier(text: str) -> None:
 
 
 def _marker(text: str) -> None:
+    from packaging.markers import InvalidMarker, Marker
+
     try:
         Marker(text)
     except InvalidMarker:
@@ -264,6 +277,3 @@ def _detectors(top: Table, models: tuple[Requirement, ...]) -> tuple[Detector, .
         table.finish()
     pipeline.finish()
     return tuple(detectors)
-
-
-__all__ = ["Checksum", "ConfigError", "Detector", "Manifest", "Requirement", "parse_checksum", "parse_manifest"]

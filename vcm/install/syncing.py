@@ -113,6 +113,7 @@ class Installer:
                     fetched += result.bytes_fetched
             with disk_errors(self._store.root), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
                 if self._store.snapshots.state(model) is not SnapshotState.INSTALLED:
+                    self._store.blobs.settle()
                     self._store.snapshots.build(model, self._store.blobs.path)
         except VcmError as error:
             return Synced(model=model, status="failed", bytes_fetched=fetched, error=error)

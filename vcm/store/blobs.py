@@ -57,9 +57,15 @@ class BlobStore:
         return self.partial_folder / (sha256 or temporary_name("unnamed-"))
 
     def admit(self, partial: Path, sha256: str) -> None:
-        """Make a finished file a blob. The caller has checked its bytes and made them durable (fsync)."""
+        """Make a finished file a blob. The caller has checked its bytes and made them durable (fsync).
+
+        Its name is durable after ``settle``: one that a loss of power takes back is only fetched again.
+        """
         partial.chmod(READ_ONLY)
         partial.replace(self.path(sha256))
+
+    def settle(self) -> None:
+        """Make the names of all blobs durable."""
         sync_folder(self.folder)
 
     def admit_copy(self, source: Path, sha256: str, size: int) -> bool:

@@ -1,0 +1,120 @@
+"""The README, taken at its word: every block of it runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Result
+from vcm.testing import HubSimulator
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def block(language: str, containing: str) -> str:
+    found = [text for kind, text in BLOCKS if kind == language and containing in text]
+    assert len(found) == 1, f"{len(found)} blocks of {language} contain {containing!r}"
+    return str(found[0])
+
+
+def copy_of_the_project(target: Path) -> Path:
+    """What a clone would have, without what lies about in a working copy."""
+    left_out = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
+    return Path(shutil.copytree(ROOT, target, ignore=left_out))
+
+
+def test_no_block_is_forgotten() -> None:
+    known = ["vcm demo", "vcm init", "[models.minilm]", "vcm.gate()", "vcm sync --locked", "HubSimulator", "pytest"]
+    assert len(BLOCKS) == len(known)
+    assert all(any(word in text for _, text in BLOCKS) for word in known)
+
+
+def test_the_first_command_sets_up_everything_and_ends_with_the_tour(tmp_path: Path) -> None:
+    clone = copy_of_the_project(tmp_path / "clone")
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+    done = subprocess.run(
+        ["sh", "-c", block("sh", "vcm demo")], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("In a project of yours: vcm init, then vcm add NAME REPO.")
+
+
+def test_the_test_command_is_the_one_that_runs_now() -> None:
+    # Running it here would run this test again: CI takes the line from the README and runs it.
+    command = block("sh", "pytest").strip()
+    assert "<!-- tests -->\n```sh\n" + command in README
+    assert "sed -n '/<!-- tests -->/,/^```$/p' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert subprocess.run(["sh", "-n", "-c", command], check=False).returncode == 0
+
+
+def test_the_five_minutes(
+    hub: HubSimulator, project: Path, vcm: Callable[..., Result], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"model.safetensors": b"weights", "config.json": b"{}", "vocab.txt": b"a\n", "train.py": b"pass\n"}
+    hub.add_repo("sentence-transformers/all-MiniLM-L6-v2", files)
+
+    for line in block("sh", "vcm init").splitlines():
+        program, *words = shlex.split(line, comments=True)
+        assert program == "vcm"
+        assert vcm(*words) == Result(0, *_outputs(words[0], cache, project))
+
+    (project / "models.toml").write_text(block("toml", "[models.minilm]"))
+    assert vcm("sync").code == 0
+    names: dict[str, object] = {}
+    exec(compile(block("python", "vcm.gate()"), "README.md", "exec"), names)  # noqa: S102
+    folder = names["folder"]
+    assert isinstance(folder, Path)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "vocab.txt"]
+
+    shutil.rmtree(cache)
+    assert vcm(*shlex.split(block("sh", "vcm sync --locked"), comments=True)[1:]).code == 0
+    hub.clear_requests()
+    assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"
+    assert hub.requests == []
+
+
+def _outputs(command: str, cache: Path, project: Path) -> tuple[str, str]:
+    commit = _locked_commit(project)[:12]
+    return {
+        "init": (f"Made {project / 'models.toml'}\n", ""),
+        "add": (
+            (
+                "Locked 1 model, 16 B\n"
+                f" + minilm  sentence-transformers/all-MiniLM-L6-v2  main {commit}  4 files, 16 B\n"
+                f"Installed 1 model: 7 B fetched, 9 B reused\n + minilm  main {commit}  installed\n"
+            ),
+            "fetching 1 file, 7 B\n",
+        ),
+        "check": ("1 model locked and installed, unchanged\n", ""),
+    }[command]
+
+
+def _locked_commit(project: Path) -> str:
+    lock = project / "models.lock"
+    match = re.search(r'^commit = "(\w+)"', lock.read_text(), re.MULTILINE) if lock.exists() else None
+    return match[1] if match else ""
+
+
+def test_the_hub_for_tests() -> None:
+    source = block("python", "HubSimulator")
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_command_in_the_table_exists(vcm: Callable[..., Result]) -> None:
+    commands = re.findall(r"`vcm ([a-z]+)", README)
+    assert commands
+    for name in sorted(set(commands)):
+        assert vcm(name, "--help").code == 0, name
