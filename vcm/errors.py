@@ -144,7 +144,7 @@ class DiskSpaceError(ModelDownloadError):
     """The store's file system has too little room.
 
     Attributes:
-        needed: bytes that must be free.
+        needed: bytes that must be free; 0 where nobody can tell.
         free: bytes that are free.
     """
 

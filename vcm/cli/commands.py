@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from vcm.cli import output
 from vcm.cli.app import Options, command, options
+from vcm.core.lock import staleness, toml_string
 from vcm.core.plan import ALL_GROUPS, models_in_scope
 from vcm.core.wording import byte_count, counted, did_you_mean
 from vcm.enforce import gate
@@ -73,8 +75,6 @@ def init() -> int:
         raise ConfigError(f"{project.manifest_path} exists already", hint="add a model with vcm add NAME REPO")
     if not project.folder.is_dir():
         raise ConfigError(f"{project.folder}: no such folder", hint="make it first, or name another with --project")
-    from vcm.core.lock import toml_string
-
     project.write_manifest(_TEMPLATE.format(name=toml_string(project.folder.name)).encode())
     print(f"Made {project.manifest_path}")
     return 0
@@ -318,8 +318,6 @@ def _repair(session: Session, manifest: Manifest, models: list[Any], *, json: bo
 
 
 def _report_damage(failing: list[gate.Checked]) -> None:
-    import sys
-
     for answer in failing:
         print(f"damaged: {answer.error()}", file=sys.stderr)
 
@@ -344,7 +342,10 @@ def list_models(json: Json = False) -> int:
     """What is locked and installed."""
     project = _project()
     manifest = project.manifest()
-    locked = project.fitting_lock(manifest)
+    locked = project.required_lock()
+    reason = staleness(locked, manifest)
+    if reason is not None:
+        print(f"note: models.lock does not fit models.toml: {reason}", file=sys.stderr)
     store = gate.open_store(project, manifest, options().cache_dir)
     answers = [gate.inspect(model, manifest, store) for model in locked.models]
     if json:

@@ -126,6 +126,8 @@ class Resolver:
         for repo in (requirement.repo, *requirement.fallback):
             try:
                 choice = self._choose(repo, requirement)
+                if choice.info.repo != repo:
+                    self._reporter.notice(f"{requirement.name}: {repo} is called {choice.info.repo} now")
                 if before is not None and before.repo == choice.info.repo:
                     _check_identity(choice.info, before, requirement.name)
                 model = self._locked(requirement, choice, before)

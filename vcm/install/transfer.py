@@ -111,8 +111,9 @@ class Transfer:
             if wanted.sha256 is not None:
                 guard = self._blobs.exclusive(wanted.sha256, self._cancelled)
             with guard:
-                if wanted.sha256 and wanted.size is not None and self._blobs.has(wanted.sha256, wanted.size):
-                    return Fetched(wanted.sha256, wanted.size, 0)
+                there = self._blobs.size(wanted.sha256) if wanted.sha256 else None
+                if wanted.sha256 and there is not None and wanted.size in (None, there):
+                    return Fetched(wanted.sha256, there, 0)
                 return self._fetch_exclusively(wanted)
 
     def _fetch_exclusively(self, wanted: WantedFile) -> Fetched:
@@ -144,13 +145,15 @@ class Transfer:
     def _fill(self, partial: _Partial, wanted: WantedFile) -> None:
         """Ask until the partial file has all bytes."""
         patience = Patience(lambda seconds, reason: self._rest(wanted, seconds, reason))
+        # Not the bytes received: a server that always sends the first half would be asked for ever.
+        furthest = partial.size
         try:
             while not partial.is_complete:
-                before = partial.received
                 try:
                     self._attempt(partial, wanted)
                 except NetworkFaultError as error:
-                    if partial.received > before:
+                    if partial.size > furthest:
+                        furthest = partial.size
                         patience.renew()
                     patience.rest(error)
         except RegistryError as error:

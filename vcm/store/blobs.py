@@ -31,12 +31,16 @@ class BlobStore:
         """Where the blob stands, or would stand."""
         return self.folder / sha256
 
+    def size(self, sha256: str) -> int | None:
+        """The blob's size in bytes; None where there is none."""
+        try:
+            return self.path(sha256).stat().st_size
+        except OSError:
+            return None
+
     def has(self, sha256: str, size: int) -> bool:
         """Whether the blob is there with that size; its bytes are not read."""
-        try:
-            return self.path(sha256).stat().st_size == size
-        except OSError:
-            return False
+        return self.size(sha256) == size
 
     def is_whole(self, sha256: str, size: int) -> bool:
         """Whether the blob is there and its bytes are right; they are read."""
