@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcm.cli.app import command, options
+from vcm.cli.context import options
+from vcm.cli.dispatch import command
 
 if TYPE_CHECKING:
     from vcm.testing import HubSimulator
@@ -86,7 +87,7 @@ class _Tour:
 
 @command("demo")
 def demo() -> int:
-    """A tour of a minute on a hub of its own: no internet, and nothing is left behind."""
+    """A tour on a hub of its own; nothing is left behind."""
     from vcm.testing import HubSimulator
 
     with tempfile.TemporaryDirectory(prefix="vcm-demo-") as folder, HubSimulator() as hub:

@@ -77,12 +77,9 @@ class ModelManager:
         models = [self._model(source.name, source) for source in wanted]
         optional = {source.name for source in wanted if source.optional}
         reporter = _CallbackReporter(models, progress_callback)
-        session = Session(self._settings, reporter)
         headroom = self._manifest.disk_headroom if self._manifest else DEFAULT_HEADROOM
-        try:
+        with Session(self._settings, reporter) as session:
             answers = session.install(session.plan(models), headroom)
-        finally:
-            session.close()
         for answer in answers:
             if answer.error is not None and answer.model.name not in optional:
                 raise answer.error

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Event
 from threading import Lock as ThreadLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
 from vcm.core.manifest import Manifest
@@ -94,6 +94,12 @@ class Session:
             )
         with self._connecting:
             return self._client_and_transfer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connections, if there are any."""

@@ -1,0 +1,89 @@
+"""What the commands share: the options before the command, and the project and session they lead to."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vcm.core.manifest import Manifest
+from vcm.core.plan import ALL_GROUPS
+from vcm.enforce import gate
+from vcm.settings import colors_are_unwanted, read_settings
+from vcm.store.project import Project
+from vcm.store.store import Store
+
+if TYPE_CHECKING:
+    from vcm.install.session import Session
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Groups = Annotated[list[str], typer.Option("--group", help="Also the models of this group (may be repeated).")]
+AllGroups = Annotated[bool, typer.Option("--all-groups", help="The models of all groups.")]
+Name = Annotated[str, typer.Argument(help="The model's name in models.toml.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options before the command."""
+
+    project: Path | None = None
+    cache_dir: Path | None = None
+    offline: bool = False
+    quiet: bool = False
+    verbosity: int = 0
+    color: str = "auto"
+
+    @property
+    def use_color(self) -> bool:
+        """Whether standard error gets colours."""
+        if self.color != "auto":
+            return self.color == "always"
+        return sys.stderr.isatty() and not colors_are_unwanted()
+
+
+_options = Options()
+
+
+def options() -> Options:
+    """The options of this run."""
+    return _options
+
+
+def set_options(given: Options) -> None:
+    """Take the options of this run: one process, one command line."""
+    global _options  # noqa: PLW0603
+    _options = given
+
+
+def open_project() -> Project:
+    """The project that is meant."""
+    return gate.open_project(_options.project)
+
+
+def open_store(project: Project, manifest: Manifest) -> Store:
+    """The store that this run uses, for commands that only look."""
+    return gate.open_store(project, manifest, _options.cache_dir)
+
+
+def open_session(project: Project, manifest: Manifest | None) -> Session:
+    """A session with this run's settings, for commands that may fetch."""
+    from vcm.cli.progress import make_reporter
+    from vcm.install.session import Session
+
+    settings = read_settings(
+        cache_dir=_options.cache_dir,
+        offline=_options.offline,
+        manifest_endpoint=manifest.endpoint if manifest else None,
+        manifest_cache_dir=manifest.cache_dir if manifest else None,
+        project_dir=project.folder,
+    )
+    return Session(settings, make_reporter(quiet=_options.quiet), Event())
+
+
+def chosen_groups(groups: list[str], all_groups: bool) -> tuple[str, ...]:
+    """The groups that were asked for."""
+    return (ALL_GROUPS,) if all_groups else tuple(groups)

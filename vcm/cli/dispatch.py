@@ -1,0 +1,94 @@
+"""The typer app and its commands' frame: the one place where an error becomes text and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vcm.cli import output
+from vcm.cli.context import Options, options, set_options
+from vcm.errors import VcmError
+from vcm.version import VERSION
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="vcm",
+    help="A package manager for model weights: declare in models.toml, lock by SHA-256, sync, start on nothing else.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def command(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register a command: a function that returns its exit code and may raise VcmError."""
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            raise typer.Exit(_run(functools.partial(function, *args, **kwargs), json=bool(kwargs.get("json"))))
+
+        app.command(name)(guarded)
+        return function
+
+    return register
+
+
+def _run(action: Callable[[], int], *, json: bool) -> int:
+    try:
+        return action()
+    except KeyboardInterrupt:
+        print("interrupted; what was downloaded is kept for the next run", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has gone, as `vcm list | head` does: no error, and nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except VcmError as error:
+        if options().verbosity > 1:
+            traceback.print_exc()
+        return fail(error, json=json)
+
+
+def fail(error: VcmError, *, json: bool) -> int:
+    """Say what went wrong, and give the exit code for it."""
+    if json:
+        output.print_json({"error": output.error_document(error)})
+    output.print_error(error, color=options().use_color)
+    return error.exit_code
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"vcm {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _globals(
+    project: Annotated[
+        Path | None,
+        typer.Option("--project", help="Folder with models.toml; else VCM_PROJECT, else the nearest one upwards."),
+    ] = None,
+    cache_dir: Annotated[Path | None, typer.Option("--cache-dir", help="The store's folder.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="No network at all.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="More detail; twice: tracebacks.")] = 0,
+    color: Annotated[str, typer.Option("--color", help="auto, always or never.")] = "auto",
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    if color not in ("auto", "always", "never"):
+        raise typer.BadParameter("allowed are auto, always and never", param_hint="--color")
+    set_options(Options(project, cache_dir, offline, quiet, verbose, color))

@@ -1,0 +1,57 @@
+"""A plan carried out and told: what ``sync``, ``add`` and ``verify --repair`` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vcm.cli import output
+from vcm.cli.context import options
+from vcm.core.lock import LockedModel
+from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
+
+if TYPE_CHECKING:
+    from vcm.install.session import Session
+    from vcm.install.syncing import Synced
+
+
+def carry_out(
+    session: Session,
+    manifest: Manifest | None,
+    models: Iterable[LockedModel],
+    *,
+    folders: Sequence[Path] = (),
+    json: bool,
+) -> int:
+    """Install models, say what became of each, and give the exit code.
+
+    Args:
+        session: whose store and hub to use.
+        manifest: tells which models are optional; without one, none is.
+        models: what to install.
+        folders: where to look for bytes first.
+        json: whether to print one JSON document.
+    """
+    headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
+    answers = session.install(session.plan(models), headroom, folders)
+    optional = {model.name for model in manifest.models if model.optional} if manifest else set()
+    errors = [answer.error for answer in answers if answer.error and answer.model.name not in optional]
+    if json:
+        document = output.sync_document(answers)
+        if errors:
+            document["error"] = output.error_document(errors[0])
+        output.print_json(document)
+    else:
+        output.print_sync(answers)
+    _print_failures(answers, optional)
+    return errors[0].exit_code if errors else 0
+
+
+def _print_failures(answers: Sequence[Synced], optional: set[str]) -> None:
+    for answer in answers:
+        if answer.error is None:
+            continue
+        if answer.model.name in optional:
+            answer.error.hint = "it is optional, so this is no failure"
+        output.print_error(answer.error, color=options().use_color)

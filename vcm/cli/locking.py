@@ -1,0 +1,152 @@
+"""``init``, ``add``, ``remove`` and ``lock``: what is required, and what it is pinned to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vcm.cli import output
+from vcm.cli.context import Json, Name, open_project, open_session, options
+from vcm.cli.dispatch import command
+from vcm.cli.installing import carry_out
+from vcm.core.lock import toml_string
+from vcm.core.manifest import Manifest, parse_manifest
+from vcm.core.plan import models_in_scope
+from vcm.core.wording import counted, did_you_mean
+from vcm.errors import ConfigError
+from vcm.settings import project_folder
+from vcm.store.project import Project
+from vcm.version import VERSION
+
+_TEMPLATE = """\
+[project]
+name = {name}
+
+# A model is what the program asks for by name, and where it comes from:
+#
+#   [models.frames]
+#   repo = "namespace/name"      # on the Hugging Face Hub
+#   version = "~=1.2"            # or: revision = "main"; neither: the default branch
+#   include = ["*.onnx", "*.json"]
+#
+# vcm add NAME REPO writes such a table, locks it and installs it.
+"""
+
+
+@command("init")
+def init() -> int:
+    """Make a models.toml in this folder (or --project DIR)."""
+    project = Project((options().project or project_folder() or Path.cwd()).absolute())
+    if project.manifest_path.exists():
+        raise ConfigError(f"{project.manifest_path} exists already", hint="add a model with vcm add NAME REPO")
+    if not project.folder.is_dir():
+        raise ConfigError(f"{project.folder}: no such folder", hint="make it first, or name another with --project")
+    project.write_manifest(_TEMPLATE.format(name=toml_string(project.folder.name)).encode())
+    print(f"Made {project.manifest_path}")
+    return 0
+
+
+@command("add")
+def add(
+    name: Name,
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REPO", help="namespace/name, REPO@REVISION, 'REPO~=1.2', or the address of a file."),
+    ],
+    include: Annotated[list[str], typer.Option("--include", help="Take only files like this (may be repeated).")] = [],
+    exclude: Annotated[list[str], typer.Option("--exclude", help="Leave files like this out.")] = [],
+    group: Annotated[list[str], typer.Option("--group", help="Install only when this group is asked for.")] = [],
+    optional: Annotated[bool, typer.Option("--optional", help="The program can do without it.")] = False,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept files that may run code.")] = False,
+    no_sync: Annotated[bool, typer.Option("--no-sync", help="Lock only.")] = False,
+    json: Json = False,
+) -> int:
+    """Require a model: write it into models.toml, lock it, install it."""
+    from vcm.core.editing import add_model
+    from vcm.core.reference import parse_reference
+
+    values: dict[str, Any] = parse_reference(reference)
+    choices = {"include": include, "exclude": exclude, "groups": group, "optional": optional}
+    values |= {key: value for key, value in {**choices, "allow-pickle": allow_pickle}.items() if value}
+    project = open_project()
+    before = project.manifest_bytes()
+    return _edit(project, add_model(_text(project), name, values).encode(), before, sync=not no_sync, json=json)
+
+
+@command("remove")
+def remove(name: Name, json: Json = False) -> int:
+    """Stop requiring a model. Its bytes stay in the store, which other projects may use."""
+    from vcm.core.editing import remove_model
+
+    project = open_project()
+    before = project.manifest_bytes()
+    return _edit(project, remove_model(_text(project), name).encode(), before, sync=False, json=json)
+
+
+def _text(project: Project) -> str:
+    project.manifest()
+    return project.manifest_bytes().decode()
+
+
+def _edit(project: Project, after: bytes, before: bytes, *, sync: bool, json: bool) -> int:
+    """Lock an edited manifest. Only when that works is anything written."""
+    manifest = parse_manifest(after, vcm_version=VERSION)
+    old_lock = project.lock()
+    with open_session(project, manifest) as session:
+        locking = session.resolve(manifest, old_lock, edited_from=parse_manifest(before, vcm_version=VERSION))
+        project.write_manifest(after)
+        project.write_lock(locking.after)
+        if not json:
+            output.print_lock(locking, verb="Locked")
+        if sync:
+            old = {model.name for model in old_lock.models} if old_lock else set()
+            names = {model.name for model in locking.after.models} - old
+            models = models_in_scope(manifest, locking.after, _groups_of(manifest, names))
+            return carry_out(session, manifest, models, json=json)
+        if json:
+            output.print_json(output.lock_document(locking))
+        return 0
+
+
+def _groups_of(manifest: Manifest, names: set[str]) -> tuple[str, ...]:
+    """The groups of models that were just asked for by name."""
+    return tuple({group for model in manifest.models if model.name in names for group in model.groups})
+
+
+@command("lock")
+def lock(
+    check: Annotated[bool, typer.Option("--check", help="Only tell whether models.lock fits; no network.")] = False,
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Take the newest that is allowed, for all models.")
+    ] = False,
+    upgrade_model: Annotated[list[str], typer.Option("--upgrade-model", help="The same for one model.")] = [],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
+    json: Json = False,
+) -> int:
+    """Pin every file of every model by SHA-256 in models.lock."""
+    project = open_project()
+    manifest = project.manifest()
+    if check:
+        found = project.fitting_lock(manifest)
+        if json:
+            output.print_json({"ok": True, "models": [output.model_document(model) for model in found.models]})
+        else:
+            print(f"models.lock fits models.toml ({counted(len(found.models), 'model')})")
+        return 0
+    known = [model.name for model in manifest.models]
+    for name in upgrade_model:
+        if name not in known:
+            raise ConfigError(
+                f'no model "{name}" in models.toml{did_you_mean(name, known)}', hint=f"models: {', '.join(known)}"
+            )
+    with open_session(project, manifest) as session:
+        locking = session.resolve(manifest, project.lock(), upgrade=("*",) if upgrade else tuple(upgrade_model))
+    if not dry_run:
+        project.write_lock(locking.after)
+    if json:
+        output.print_json(output.lock_document(locking))
+    else:
+        output.print_lock(locking, verb="Would lock" if dry_run else "Locked")
+    return 0

@@ -1,0 +1,67 @@
+"""``sync``: the store made to hold exactly what is locked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vcm.cli import output
+from vcm.cli.context import AllGroups, Groups, Json, chosen_groups, open_project, open_session, options
+from vcm.cli.dispatch import command
+from vcm.cli.installing import carry_out
+from vcm.core.plan import Plan, models_in_scope
+from vcm.errors import ConfigError
+from vcm.settings import project_folder
+from vcm.store.project import Project, find_project
+
+
+@command("sync")
+def sync(
+    locked: Annotated[bool, typer.Option("--locked", help="Refuse when models.lock does not fit.")] = False,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Use models.lock without looking at models.toml.")] = False,
+    group: Groups = [],
+    all_groups: AllGroups = False,
+    from_folder: Annotated[
+        list[Path], typer.Option("--from", metavar="DIR", help="Take bytes from this folder first (may be repeated).")
+    ] = [],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+    json: Json = False,
+) -> int:
+    """Make the store hold exactly what models.lock says."""
+    if frozen:
+        if locked or group or all_groups:
+            raise ConfigError(
+                "--frozen installs all of models.lock and does not look at models.toml, where the groups stand",
+                hint="leave out --frozen, or the options beside it",
+            )
+        return _sync_frozen(from_folder, dry_run=dry_run, json=json)
+    project = open_project()
+    manifest = project.manifest()
+    with open_session(project, manifest) as session:
+        locking = session.lock_for_sync(project, manifest, locked=locked, write=not dry_run)
+        if not json and locking.before != locking.after:
+            output.print_lock(locking, verb="Would lock" if dry_run else "Locked")
+        models = models_in_scope(manifest, locking.after, chosen_groups(group, all_groups))
+        if dry_run:
+            return _print_plan(session.plan(models), json=json)
+        return carry_out(session, manifest, models, folders=from_folder, json=json)
+
+
+def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:
+    given = options().project or project_folder()
+    project = Project(given.absolute()) if given else find_project(Path.cwd(), "models.lock")
+    with open_session(project, None) as session:
+        models = project.required_lock().models
+        if dry_run:
+            return _print_plan(session.plan(models), json=json)
+        return carry_out(session, None, models, folders=folders, json=json)
+
+
+def _print_plan(plan: Plan, *, json: bool) -> int:
+    if json:
+        output.print_json(output.plan_document(plan))
+    else:
+        output.print_plan(plan)
+    return 0
