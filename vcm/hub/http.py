@@ -27,6 +27,7 @@ READ_SECONDS = 300.0
 
 _CHUNK = 1 << 20
 _MOST_REDIRECTS = 10
+_REDIRECT_BODY = 1 << 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 32
 
@@ -167,8 +168,7 @@ class HttpClient:
                 finally:
                     response.close()
                 return
-            # The body of a redirect is small: read, it leaves the connection ready for the next request.
-            self._drain(response)
+            _drop(response)
             target = urljoin(url, location)
             _check_redirect(url, target, first, leave_origin=leave_origin)
             url = target
@@ -199,14 +199,16 @@ class HttpClient:
                 hint="check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR",
             ) from error
 
-    @staticmethod
-    def _drain(response: requests.Response) -> None:
-        try:
-            response.raw.read(_CHUNK)
-        except (urllib3.exceptions.HTTPError, OSError):
-            response.close()
-        else:
-            response.raw.release_conn()
+
+def _drop(response: requests.Response) -> None:
+    """Be done with a redirect. Its small body, read to the end, leaves the connection ready for the next request."""
+    length = response.headers.get("Content-Length", "")
+    try:
+        if length.isdigit() and int(length) <= _REDIRECT_BODY:
+            response.raw.read()
+    except (urllib3.exceptions.HTTPError, OSError):
+        pass
+    response.close()
 
 
 def _check_redirect(url: str, target: str, first: tuple[str, str, int], *, leave_origin: bool) -> None:
