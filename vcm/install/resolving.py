@@ -28,7 +28,8 @@ from vcm.errors import (
 )
 from vcm.hub.client import HubClient
 from vcm.install.pools import workers
-from vcm.install.transfer import Transfer, WantedFile
+from vcm.install.transfer import Transfer
+from vcm.install.wanted import WantedFile
 
 _MODELS_AT_ONCE = 8
 _FILES_AT_ONCE = 16

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState
@@ -16,9 +16,13 @@ from vcm.core.wording import byte_count, counted
 from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError
 from vcm.install.nearby import Nearby
 from vcm.install.pools import workers
-from vcm.install.transfer import Fetched, Transfer, WantedFile
+from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.files import disk_errors, free_space, hash_file
 from vcm.store.store import Store
+
+if TYPE_CHECKING:
+    # At run time it would bring the whole of HTTP, which a run with nothing to fetch does without.
+    from vcm.install.transfer import Transfer
 
 FILES_AT_ONCE = 8
 
