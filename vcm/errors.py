@@ -69,7 +69,11 @@ class VcmError(Exception):
     @property
     def __notes__(self) -> list[str]:  # type: ignore[override]
         """What to do next, as Python shows it below the error in a traceback."""
-        return [f"hint: {self.hint}"] if self.hint else []
+        return [*([f"hint: {self.hint}"] if self.hint else []), *self.__dict__.get("_notes", [])]
+
+    def add_note(self, note: str) -> None:
+        """Add a line below the error, as for every exception."""
+        self.__dict__.setdefault("_notes", []).append(note)
 
     def __str__(self) -> str:
         place = "/".join(part for part in (self.model, self.file) if part)

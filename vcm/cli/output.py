@@ -39,9 +39,14 @@ def error_document(error: VcmError) -> dict[str, Any]:
 def print_error(error: VcmError, *, color: bool) -> None:
     """What happened and what to do next, on standard error."""
     red, cyan, plain = ("\033[1;31m", "\033[1;36m", "\033[0m") if color else ("", "", "")
-    print(f"{red}error{plain}: {error}", file=sys.stderr)
+    print(f"{red}error{plain}: {_visible(str(error))}", file=sys.stderr)
     if error.hint:
-        print(f"{cyan}hint{plain}: {error.hint}", file=sys.stderr)
+        print(f"{cyan}hint{plain}: {_visible(error.hint)}", file=sys.stderr)
+
+
+def _visible(text: str) -> str:
+    """Text that may come from a stranger's file, without what would steer a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def release(model: LockedModel) -> str:

@@ -7,6 +7,7 @@ parsed and compared with what it should say before anyone sees it.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ def add_model(text: str, name: str, values: Mapping[str, Any]) -> str:
         lines[-1] += ending
     result = "\n".join([*lines[:position], *above, *block, *below, *following])
     models[name] = dict(values)
-    return _proved(result, before, "add this to it by hand: " + " ".join(block))
+    return _proved(result, before, "add this to it by hand: " + " ".join(line.rstrip() for line in block))
 
 
 def remove_model(text: str, name: str) -> str:
@@ -63,10 +64,13 @@ def remove_model(text: str, name: str) -> str:
     del models[name]
     lines = text.split("\n")
     start, end = _blocks(lines).get(name, (0, 0))
-    if start == 0 or not lines[start - 1].strip():
-        while start < end < len(lines) - 1 and not lines[end].strip():
+    if start < end:
+        blank_above = start > 0 and not lines[start - 1].strip()
+        if not any(line.strip() for line in lines[end:]) and len(lines) - end <= 1 and blank_above:
+            start -= 1
+        elif end < len(lines) - 1 and not lines[end].strip() and (start == 0 or blank_above):
             end += 1
-    result = "\n".join(lines[:start] + lines[end:])
+    result = "\n".join(lines[:start] + (lines[end:] or [""]))
     if not models:
         expected.pop("models", None)
     return _proved(result, expected, f"remove [models.{name}] from it by hand")
@@ -89,11 +93,17 @@ def _end(lines: list[str], start: int, end: int) -> int:
     return end
 
 
+def _meaning(values: Mapping[str, Any]) -> str:
+    # As text, in which a nan is equal to itself.
+    return json.dumps({**values, "models": values.get("models", {})}, sort_keys=True, default=repr)
+
+
 def _proved(result: str, expected: Mapping[str, Any], by_hand: str) -> str:
     try:
         found = tomllib.loads(result)
-    except ValueError:
-        found = {}
-    if {**found, "models": found.get("models", {})} != {**expected, "models": expected.get("models", {})}:
+        same = _meaning(found) == _meaning(expected)
+    except (ValueError, RecursionError):
+        same = False
+    if not same:
         raise ConfigError("models.toml is written in a way that vcm cannot edit", hint=by_hand)
     return result

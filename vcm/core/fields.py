@@ -15,7 +15,9 @@ Key = tuple[str | int, ...]
 Value = TypeVar("Value")
 
 _KIND_NAMES = {str: "a string", int: "a whole number", bool: "true or false", dict: "a table", list: "an array"}
-_HEADER = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?")
+_HEADER = re.compile(r"(\[\[?)([^\[\]]+)\]\]?\s*(?:#.*)?")
+_CREDENTIALS = re.compile(r"(?<=//)[^/?#]*@")
+_LARGEST = 2**63 - 1
 _MERGE_MARKER = re.compile(rb"^(?:<{7}|={7}|>{7}|\|{7})(?:[ \r\n]|$)", re.MULTILINE)
 
 
@@ -57,6 +59,8 @@ def parse_toml(name: str, data: bytes) -> tuple[Document, dict[str, Any]]:
         raise ConfigError(
             f"{name}:{line}: merge-conflict markers", hint=f"resolve the conflict in {name}, then run vcm lock"
         )
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise ConfigError(f"{name}:1: begins with a byte-order mark", hint=f"save {name} as UTF-8 without one")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -130,7 +134,9 @@ class Table:
         """A whole number that is at least ``least``."""
         value = self._get(key, int)
         if value is not None and value < least:
-            raise self.error(key, f"expected a whole number of at least {least}, found {value}")
+            raise self.error(key, f"expected a whole number of at least {least}, found {shown(value)}")
+        if value is not None and value > _LARGEST:
+            raise self.error(key, f"expected a whole number of at most {_LARGEST}, found {shown(value)}")
         return value
 
     def number(self, key: str, least: float, most: float) -> float | None:
@@ -191,7 +197,10 @@ def shown(value: object) -> str:
         return "an array"
     if isinstance(value, bool):
         return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return "a number of more than 64 bits"
+    # What stands before an address's host may be a password, and goes into no message.
+    text = f'"{_CREDENTIALS.sub("***@", value)}"' if isinstance(value, str) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004
 
 
@@ -203,7 +212,10 @@ def find_line(text: str, key: Key) -> int | None:
     best: tuple[int, int] | None = None
     header: Key = ()
     counts: dict[Key, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, untrimmed in enumerate(text.split("\n"), start=1):
+        line = untrimmed.strip()
+        if line.startswith("#"):
+            continue
         match = _HEADER.fullmatch(line)
         if match:
             header = tuple(_key_parts(match[2]))
@@ -216,8 +228,9 @@ def find_line(text: str, key: Key) -> int | None:
             if not equals:
                 continue
             found = (*header, *_key_parts(name.strip()))
-        if found and found == key[: len(found)] and (best is None or len(found) > best[0]):
-            best = (len(found), number)
+        depth = min(len(found), len(key))
+        if depth and found[:depth] == key[:depth] and (best is None or depth > best[0]):
+            best = (depth, number)
     return best[1] if best else None
 
 

@@ -260,7 +260,7 @@ def _file(row: object) -> LockedFile:
     if not isinstance(path, str):
         raise ValueError("path is missing or not a string")  # noqa: TRY004
     names.portable_file_path(path)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
         raise ValueError(f'size of "{path}" is not a number of bytes')
     if not isinstance(sha256, str) or not names.is_sha256(sha256):
         raise ValueError(f'sha256 of "{path}" is not 64 lower-case hex digits')

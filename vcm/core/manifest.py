@@ -22,6 +22,8 @@ DEFAULT_HEADROOM = 2.0
 CHECKSUM_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128, "blake2b": 128, "sha1": 40, "md5": 32}
 """Algorithms a url's checksum may use, and their hex digits. The lock always pins SHA-256 beside it."""
 
+_LONGEST_SPECIFIER = 256
+_MOST_STARS = 4  # matching takes time to the power of this
 _URL_ONLY = ("checksum", "size")
 _REPO_ONLY = ("version", "revision", "include", "exclude", "fallback")
 
@@ -178,7 +180,7 @@ def _requirement(name: str, tables: Table) -> Requirement:
         checksum=_checksum(table),
         size=table.integer("size"),
         type=table.text("type", names.task),
-        groups=table.texts("groups", names.model_name) or (),
+        groups=table.texts("groups", names.group_name) or (),
         optional=table.boolean("optional"),
         marker=table.text("marker", _marker),
         allow_pickle=table.boolean("allow-pickle"),
@@ -221,8 +223,8 @@ def parse_checksum(text: str) -> Checksum:
     algorithm = algorithm or "sha256"
     length = CHECKSUM_LENGTHS.get(algorithm)
     if length is None:
-        known = listed(CHECKSUM_LENGTHS)
-        raise ValueError(f'no algorithm "{algorithm}"{did_you_mean(algorithm, CHECKSUM_LENGTHS)} Known are {known}')
+        known, near = listed(CHECKSUM_LENGTHS), did_you_mean(algorithm, CHECKSUM_LENGTHS) or "."
+        raise ValueError(f'no algorithm "{algorithm}"{near} Known are {known}')
     if not re.fullmatch(r"[0-9a-fA-F]+", digits) or len(digits) != length:
         raise ValueError(f"{algorithm} has {length} hex digits")
     return Checksum(algorithm, digits.lower())
@@ -238,22 +240,25 @@ def _specifier(text: str) -> None:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
+        if len(text) > _LONGEST_SPECIFIER or not text.isprintable():
+            raise InvalidSpecifier(text)  # noqa: TRY301
         SpecifierSet(text)
     except InvalidSpecifier:
         raise ValueError("a version is a PEP 440 specifier, such as '~=1.2' or '>=1,<2' or '==1.2'") from None
 
 
 def _marker(text: str) -> None:
-    from packaging.markers import InvalidMarker, Marker
+    from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 
     try:
-        Marker(text)
-    except InvalidMarker:
+        Marker(text).evaluate()
+    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, RecursionError):
         raise ValueError("a marker is a PEP 508 expression, such as \"sys_platform == 'linux'\"") from None
 
 
 def _pattern(text: str) -> None:
-    if not text.isprintable() or text.startswith("#"):
+    # Whether it compiles, the selection finds out: the gate reads manifests too, and has no use for patterns.
+    if not text.isprintable() or text.startswith("#") or len(re.findall(r"\*+", text)) > _MOST_STARS:
         raise ValueError("a pattern is a gitignore-style glob, such as '*.onnx' or 'fp16/**'")
 
 

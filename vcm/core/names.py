@@ -17,7 +17,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TASK = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
 _LONGEST_PATH = 1024
 _LONGEST_SEGMENT = 255
@@ -25,8 +25,17 @@ _LONGEST_SEGMENT = 255
 
 def model_name(text: str) -> str:
     """A model's name in the manifest: lower-case letters, digits, ``.``, ``_`` and ``-``."""
+    return _name(text, "a model's name")
+
+
+def group_name(text: str) -> str:
+    """A group's name, of the same characters."""
+    return _name(text, "a group's name")
+
+
+def _name(text: str, what: str) -> str:
     if not MODEL_NAME.fullmatch(text):
-        raise ValueError("a model's name is made of a-z, 0-9, '.', '_' and '-', and begins and ends with a-z or 0-9")
+        raise ValueError(f"{what} is made of a-z, 0-9, '.', '_' and '-', and begins and ends with a-z or 0-9")
     return text
 
 
@@ -57,8 +66,10 @@ def revision(text: str) -> str:
         or ".." in text
         or "@{" in text
         or text.startswith(("/", "-"))
-        or text.endswith(("/", ".", ".lock"))
+        or text.endswith(("/", "."))
+        or text == "@"
         or "//" in text
+        or any(part.startswith(".") or part.endswith(".lock") for part in text.split("/"))
     )
     if bad:
         raise ValueError("a revision is the name of a branch, a tag or a commit")
@@ -141,7 +152,10 @@ def first_collision(paths: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _folded(path: str) -> str:
-    return path if path.isascii() and path.islower() else unicodedata.normalize("NFC", path).casefold()
+    if path.isascii() and path.islower():
+        return path
+    # Canonical caseless matching, D145 of the Unicode standard: folding alone may leave another form.
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 
 def http_url(text: str) -> str:
@@ -150,7 +164,8 @@ def http_url(text: str) -> str:
         parts = urlsplit(text)
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from None
+        reason = "its host cannot be read" if "@" in text else error
+        raise ValueError(f"not a URL: {reason}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise ValueError("a URL begins with http:// or https:// and names a host")
     if parts.username is not None or parts.password is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from vcm.core import names
 from vcm.errors import ConfigError
 
-_REFERENCE = re.compile(r"(?P<repo>[^@<>=~!\s]+)\s*(?:@(?P<revision>.+)|(?P<version>[<>=~!].*))?")
+_REFERENCE = re.compile(r"(?P<repo>[^@<>=~!\s]+)\s*(?:@?(?P<version>[<>=~!].*)|@(?P<revision>.+))?")
 
 
 def parse_reference(text: str) -> dict[str, Any]:

@@ -8,8 +8,10 @@ format comes right after safetensors, because then its files may be used.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from pathspec import GitIgnoreSpec
 
@@ -28,7 +30,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("tflite", r"\.(tflite|task)$"),
     ("flax", r"\.msgpack$"),
     ("tensorflow", r"(\.(h5|keras)|(^|/)saved_model\.pb|(^|/)variables/variables\..*)$"),
-    ("pytorch", r"\.(bin|pt|pth|ckpt|pkl|pickle|joblib|nemo|mar|ot)$"),
+    ("pytorch", r"\.(bin|pt|pt2|ptl|pth|pth\.tar|th|ckpt|pkl|pickle|dill|cloudpickle|joblib|pdparams|nemo|mar|ot)$"),
 )
 FORMATS = tuple(name for name, _ in _PATTERNS)
 _COMPILED = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _PATTERNS)
@@ -36,7 +38,10 @@ _INDEX = re.compile(r"\.index(\.[^./]+)?\.json$", re.IGNORECASE)
 
 PICKLE_FORMAT = "pytorch"
 # Unpickling runs code: https://docs.python.org/3/library/pickle.html. NumPy's files may hold pickled objects.
-_PICKLE = re.compile(r"\.(bin|pt|pth|ckpt|pkl|pickle|joblib|npy|npz|nemo|mar)$", re.IGNORECASE)
+_PICKLE = re.compile(
+    r"\.(bin|pt|pt2|ptl|pth|pth\.tar|th|ckpt|pkl|pickle|dill|cloudpickle|joblib|pdparams|npy|npz|nemo|mar)$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,8 @@ def select(files: Iterable[RemoteFile], requirement: Requirement) -> Selection:
     """The files of a commit that the requirement takes.
 
     Raises:
-        ConfigError: a pickle-bearing file without ``allow-pickle``, or a name that not every system can hold.
+        ConfigError: a pickle-bearing file without ``allow-pickle``, a name that not every system can hold, or a
+            pattern that is no glob.
     """
     files = list(files)
     matching = sorted(filter(_matcher(requirement), files), key=lambda file: file.path.encode())
@@ -87,8 +93,8 @@ def select(files: Iterable[RemoteFile], requirement: Requirement) -> Selection:
 
 
 def _matcher(requirement: Requirement) -> Callable[[RemoteFile], bool]:
-    include = GitIgnoreSpec.from_lines(requirement.include) if requirement.include else None
-    exclude = GitIgnoreSpec.from_lines(requirement.exclude) if requirement.exclude else None
+    include = _spec("include", requirement) if requirement.include else None
+    exclude = _spec("exclude", requirement) if requirement.exclude else None
 
     def matches(file: RemoteFile) -> bool:
         if include is not None and not include.match_file(file.path):
@@ -96,6 +102,21 @@ def _matcher(requirement: Requirement) -> Callable[[RemoteFile], bool]:
         return exclude is None or not exclude.match_file(file.path)
 
     return matches
+
+
+def _spec(key: Literal["include", "exclude"], requirement: Requirement) -> GitIgnoreSpec:
+    for pattern in getattr(requirement, key):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                GitIgnoreSpec.from_lines([pattern])
+        except (ValueError, re.error, FutureWarning):
+            raise ConfigError(
+                f'{key}: "{pattern}" is no gitignore-style glob',
+                hint=f"mend it under [models.{requirement.name}] in models.toml",
+                model=requirement.name,
+            ) from None
+    return GitIgnoreSpec.from_lines(getattr(requirement, key))
 
 
 def _unmatched(files: list[RemoteFile], patterns: Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vcm.core.metadata import Ref
 
@@ -24,7 +24,7 @@ def version_of(ref_name: str) -> Version | None:
     """The version a ref's name spells, after an optional leading ``v``."""
     try:
         return Version(re.sub(r"^[vV](?=\d)", "", ref_name))
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python converts
         return None
 
 

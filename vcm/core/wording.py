@@ -12,7 +12,7 @@ def byte_count(count: float) -> str:
     """A number of bytes for people, in the decimal units of disks: ``90.9 MB``."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(value) < _STEP or unit == "TB":
+        if round(abs(value), 1) < _STEP or unit == "TB":
             break
         value /= _STEP
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

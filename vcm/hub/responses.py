@@ -136,7 +136,9 @@ def _optional(value: Any, check: Any) -> str | None:
 
 
 def _short_text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value and value.isprintable() and len(value) <= _LICENSE_LENGTH else None
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        return None
+    return value if len(value) <= _LICENSE_LENGTH else None
 
 
 def _license(card: dict[str, Any], tags: Any) -> str | None:

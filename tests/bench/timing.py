@@ -1,0 +1,125 @@
+"""Contestants, timed in turn, and the table of what they took."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_FOREIGN = ("HF_", "VCM_", "HUGGING", "XDG_")
+_HEAD = ("", "seconds", "range", "ratio", "CPU s", "MiB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """A command to time; ``prepare`` runs before each round, outside the time."""
+
+    name: str
+    command: Sequence[str | Path]
+    prepare: Callable[[], object] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one run took: wall clock, the processors' time of it and its children, and its peak resident memory."""
+
+    seconds: float
+    cpu_seconds: float
+    mebibytes: float
+
+
+def script(name: str) -> Path:
+    """A console script of the environment that runs this."""
+    return Path(sys.executable).with_name(name)
+
+
+def environment(home: Path, **added: str | Path) -> dict[str, str]:
+    """This machine's environment without what could steer a contestant, and with a home folder of its own.
+
+    Compiled Python is kept below that folder: all contestants are as fast as installed packages are, and none leaves
+    anything in this checkout.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_FOREIGN) and not name.lower().endswith("_proxy")
+    }
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(home / "compiled")}
+    return {**kept, **compiled, "HOME": str(home), **{name: str(value) for name, value in added.items()}}
+
+
+def run(command: Sequence[str | Path], environ: Mapping[str, str], folder: Path) -> Taken:
+    """Run a command to its end; a failure ends the benchmark, with what the command said."""
+    with tempfile.TemporaryFile() as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            shown = " ".join(map(str, command))
+            raise SystemExit(f"{shown}\nended with {process.returncode}:\n{said.read().decode(errors='replace')}")
+    kibibytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return Taken(seconds, usage.ru_utime + usage.ru_stime, kibibytes / 1024)
+
+
+def compare(
+    title: str, contestants: Sequence[Contestant], *, peer: str, rounds: int, environ: Mapping[str, str], folder: Path
+) -> None:
+    """Time the contestants in turn, so many rounds, and print the medians; ``peer`` is what the ratios are to.
+
+    One round more goes before them and is not counted: it compiles, and fills the system's caches.
+    """
+    taken: dict[str, list[Taken]] = {each.name: [] for each in contestants}
+    for counts in (False, *[True] * rounds):
+        for each in contestants:
+            each.prepare()
+            one = run(each.command, environ, folder)
+            if counts:
+                taken[each.name].append(one)
+    base = statistics.median(one.seconds for one in taken[peer])
+    _print_table(f"{title} ({rounds} rounds)", [_row(name, runs, base) for name, runs in taken.items()])
+
+
+def print_machine() -> None:
+    """Say what the numbers were measured on, and what is the least memory that can be seen from here."""
+    # A child is born as a copy of this process, and Linux counts that into its peak.
+    floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    _print(
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}; "
+        f"memory below {floor:.0f} MiB is not seen"
+    )
+
+
+def _row(name: str, runs: Sequence[Taken], base: float) -> tuple[str, ...]:
+    seconds = [one.seconds for one in runs]
+    middle = statistics.median(seconds)
+    return (
+        name,
+        f"{middle:.3f}",
+        f"{min(seconds):.3f}-{max(seconds):.3f}",
+        f"{middle / base:.2f}",
+        f"{statistics.median(one.cpu_seconds for one in runs):.3f}",
+        f"{max(one.mebibytes for one in runs):.0f}",
+    )
+
+
+def _print_table(title: str, rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    _print(f"\n{title}")
+    for row in (_HEAD, *rows):
+        first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        _print("  ".join([first.strip().ljust(widths[0]), *rest]))
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  (what a benchmark is for)

@@ -1,0 +1,321 @@
+"""Which files of a commit a requirement takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vcm.core.manifest import Requirement
+from vcm.core.metadata import RemoteFile
+from vcm.core.selection import FORMATS, Selection, holds_pickle, refuse_pickle, select, weight_format
+from vcm.errors import CONFIG_ERROR, ConfigError
+
+
+def chosen(paths: str | list[str], **keys: Any) -> Selection:
+    """Selects from files of 10 bytes each."""
+    names = paths.split() if isinstance(paths, str) else paths
+    return select([RemoteFile(path, 10) for path in names], Requirement(name="m", repo="acme/m", **keys))
+
+
+def taken(paths: str | list[str], **keys: Any) -> list[str]:
+    return [file.path for file in chosen(paths, **keys).files]
+
+
+def refusal(paths: str | list[str], **keys: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        chosen(paths, **keys)
+    assert (caught.value.error_code, caught.value.model) == (CONFIG_ERROR, "m")
+    return caught.value
+
+
+def test_the_order_of_preference():
+    assert FORMATS == (
+        "safetensors",
+        "gguf",
+        "onnx",
+        "openvino",
+        "coreml",
+        "tflite",
+        "flax",
+        "tensorflow",
+        "pytorch",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("model.safetensors", "safetensors"),
+        ("model-00001-of-00002.safetensors", "safetensors"),
+        ("model.safetensors.index.json", "safetensors"),
+        ("model.safetensors.index.fp16.json", "safetensors"),
+        ("unet/diffusion_pytorch_model.fp16.safetensors", "safetensors"),
+        ("MODEL.SAFETENSORS", "safetensors"),
+        ("model.Q4_K_M.gguf", "gguf"),
+        ("onnx/model.onnx", "onnx"),
+        ("onnx/model.onnx_data", "onnx"),
+        ("onnx/model.onnx_data_1", "onnx"),
+        ("model.onnx.data", "onnx"),
+        ("model.ort", "onnx"),
+        ("openvino/openvino_model.bin", "openvino"),
+        ("openvino_model_qint8.xml", "openvino"),
+        ("Model.mlmodel", "coreml"),
+        ("Model.mlpackage/Data/com.apple.CoreML/weights/weight.bin", "coreml"),
+        ("Model.mlmodelc/model.mil", "coreml"),
+        ("model.tflite", "tflite"),
+        ("model.task", "tflite"),
+        ("flax_model.msgpack", "flax"),
+        ("flax_model.msgpack.index.json", "flax"),
+        ("tf_model.h5", "tensorflow"),
+        ("tf_model.h5.index.json", "tensorflow"),
+        ("model.keras", "tensorflow"),
+        ("saved_model.pb", "tensorflow"),
+        ("a/variables/variables.data-00000-of-00001", "tensorflow"),
+        ("pytorch_model.bin", "pytorch"),
+        ("pytorch_model.bin.index.json", "pytorch"),
+        ("model.pt", "pytorch"),
+        ("model.pth", "pytorch"),
+        ("last.ckpt", "pytorch"),
+        ("data.pkl", "pytorch"),
+        ("model.joblib", "pytorch"),
+        ("model.nemo", "pytorch"),
+        ("rust_model.ot", "pytorch"),
+        ("config.json", None),
+        ("index.json", None),
+        ("tokenizer.model", None),
+        ("README.md", None),
+        ("safetensors", None),
+        ("model.safetensors.md", None),
+        ("modeling.py", None),
+        ("x.xml", None),
+        ("notopenvino_model.xml", None),
+    ],
+)
+def test_the_format_of_a_file_by_its_name(path, expected):
+    assert weight_format(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "pickle"),
+    [
+        ("pytorch_model.bin", True),
+        ("a/b.PT", True),
+        ("x.pth", True),
+        ("x.ckpt", True),
+        ("x.pkl", True),
+        ("x.pickle", True),
+        ("x.joblib", True),
+        ("x.npy", True),
+        ("x.npz", True),
+        ("x.nemo", True),
+        ("x.mar", True),
+        ("training_args.bin", True),
+        ("openvino/openvino_model.bin", False),
+        ("pytorch_model.bin.index.json", False),
+        ("x.safetensors", False),
+        ("x.gguf", False),
+        ("bin", False),
+        ("x.bin.md", False),
+    ],
+)
+def test_what_may_be_unpickled(path, pickle):
+    assert holds_pickle(path) is pickle
+
+
+MANY = (
+    "README.md config.json tokenizer.json model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack "
+    "onnx/model.onnx onnx/model.onnx_data openvino/openvino_model.bin openvino/openvino_model.xml m.gguf m.tflite "
+    "m.mlmodel"
+)
+
+
+def test_of_many_formats_safetensors_is_taken_with_everything_that_is_no_weight():
+    selection = chosen(MANY)
+    assert [file.path for file in selection.files] == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    assert selection.format == "safetensors"
+    assert selection.left_out == FORMATS[1:]
+    assert selection.saved == 100
+    assert selection.unmatched == ()
+
+
+@pytest.mark.parametrize("position", range(len(FORMATS) - 1))
+def test_the_next_format_is_taken_where_the_better_ones_are_missing(position):
+    paths = [path for path in MANY.split() if weight_format(path) not in FORMATS[:position]]
+    selection = chosen(paths)
+    assert selection.format == FORMATS[position]
+    assert {weight_format(file.path) for file in selection.files} == {None, FORMATS[position]}
+    assert selection.left_out == FORMATS[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("paths", "files", "form", "left_out", "saved"),
+    [
+        ("", [], None, (), 0),
+        ("config.json vocab.txt", ["config.json", "vocab.txt"], None, (), 0),
+        ("a.safetensors b.safetensors", ["a.safetensors", "b.safetensors"], "safetensors", (), 0),
+        (
+            (
+                "model.safetensors.index.json model-1.safetensors model-2.safetensors pytorch_model.bin.index.json "
+                "pytorch_model-1.bin"
+            ),
+            ["model-1.safetensors", "model-2.safetensors", "model.safetensors.index.json"],
+            "safetensors",
+            ("pytorch",),
+            20,
+        ),
+        (
+            "pytorch_model.bin openvino_model.bin openvino_model.xml",
+            ["openvino_model.bin", "openvino_model.xml"],
+            "openvino",
+            ("pytorch",),
+            10,
+        ),
+        # An index alone makes its format present: what it names is missed later, by name.
+        ("model.safetensors.index.json m.gguf", ["model.safetensors.index.json"], "safetensors", ("gguf",), 10),
+    ],
+)
+def test_one_format(paths, files, form, left_out, saved):
+    selection = chosen(paths)
+    assert ([file.path for file in selection.files], selection.format) == (files, form)
+    assert (selection.left_out, selection.saved) == (left_out, saved)
+
+
+def test_allow_pickle_puts_pytorch_right_after_safetensors():
+    assert chosen("m.safetensors m.bin m.gguf", allow_pickle=True).format == "safetensors"
+    selection = chosen("m.gguf m.onnx m.bin", allow_pickle=True)
+    assert (selection.format, selection.left_out) == ("pytorch", ("gguf", "onnx"))
+    assert chosen("m.gguf m.onnx m.bin").format == "gguf"
+
+
+def test_exclude_comes_before_the_choice_of_a_format():
+    selection = chosen("a.safetensors m.gguf config.json", exclude=("*.safetensors",))
+    assert [file.path for file in selection.files] == ["config.json", "m.gguf"]
+    assert (selection.format, selection.left_out, selection.saved) == ("gguf", (), 0)
+
+
+def test_include_takes_what_it_names_in_any_format():
+    selection = chosen("a.safetensors m.gguf m.onnx config.json", include=("*.gguf", "*.onnx"))
+    assert [file.path for file in selection.files] == ["m.gguf", "m.onnx"]
+    assert (selection.format, selection.left_out, selection.saved, selection.unmatched) == (None, (), 0, ())
+
+
+def test_files_stand_in_the_order_of_their_bytes():
+    paths = ["b", "a/b", "Z", "a-b", "é", "\U0001f917", "\uff21"]
+    assert taken(paths) == sorted(paths, key=str.encode)
+    assert taken(paths, include=("*",)) == sorted(paths, key=str.encode)
+
+
+FILES = "README.md a.onnx b.onnx sub/a.onnx sub/deep/a.onnx fp16/a.onnx fp16/sub/b.json x/fp16/c.json"
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        (["*.onnx"], [], "a.onnx b.onnx fp16/a.onnx sub/a.onnx sub/deep/a.onnx"),
+        (["/*.onnx"], [], "a.onnx b.onnx"),
+        (["sub/*.onnx"], [], "sub/a.onnx"),
+        (["sub/**"], [], "sub/a.onnx sub/deep/a.onnx"),
+        (["sub/"], [], "fp16/sub/b.json sub/a.onnx sub/deep/a.onnx"),
+        (["/sub"], [], "sub/a.onnx sub/deep/a.onnx"),
+        (["**/deep/*"], [], "sub/deep/a.onnx"),
+        (["sub/**/a.onnx"], [], "sub/a.onnx sub/deep/a.onnx"),
+        (["fp16/"], [], "fp16/a.onnx fp16/sub/b.json x/fp16/c.json"),
+        (["/fp16/"], [], "fp16/a.onnx fp16/sub/b.json"),
+        (["?.onnx"], ["fp16/**"], "a.onnx b.onnx sub/a.onnx sub/deep/a.onnx"),
+        (["[ab].onnx"], ["sub"], "a.onnx b.onnx fp16/a.onnx"),
+        (["[!a].onnx"], [], "b.onnx"),
+        (["*.onnx", "!b.onnx"], [], "a.onnx fp16/a.onnx sub/a.onnx sub/deep/a.onnx"),
+        (["!b.onnx", "*.onnx"], [], "a.onnx b.onnx fp16/a.onnx sub/a.onnx sub/deep/a.onnx"),
+        (["*.onnx", "!*.onnx", "b.onnx"], [], "b.onnx"),
+        (["*"], ["*", "!/a.onnx"], "a.onnx"),
+        (["*"], ["*.onnx", "*.json"], "README.md"),
+        (["*.json", "*.md"], ["readme.md"], "README.md fp16/sub/b.json x/fp16/c.json"),
+        (["!b.onnx"], [], ""),
+        (["nothing"], [], ""),
+    ],
+)
+def test_patterns_are_those_of_gitignore(include, exclude, expected):
+    assert taken(FILES, include=tuple(include), exclude=tuple(exclude)) == expected.split()
+
+
+def test_characters_with_a_meaning_can_be_escaped():
+    assert taken(["#a", "!b", "c d", "e"], include=("\\#a", "\\!b", "c d")) == ["!b", "#a", "c d"]
+
+
+@pytest.mark.parametrize(
+    ("include", "unmatched"),
+    [
+        (["*.onnx"], []),
+        (["*.onnx", "*.gguf", "tokenizer.json"], ["*.gguf", "tokenizer.json"]),
+        (["*.onnx", "!nothing"], []),
+        # A pattern is matched even where a later one takes its files away again.
+        (["a.onnx", "!a.onnx"], []),
+    ],
+)
+def test_patterns_that_match_nothing_are_named(include, unmatched):
+    assert chosen(FILES, include=tuple(include)).unmatched == tuple(unmatched)
+
+
+@pytest.mark.parametrize(
+    ("paths", "keys", "file"),
+    [
+        ("config.json pytorch_model.bin", {}, "pytorch_model.bin"),
+        ("config.json model.pt z.pt", {}, "model.pt"),
+        ("model.safetensors vocab.npy", {}, "vocab.npy"),
+        ("model.safetensors a/b.pkl", {"include": ("*.pkl",)}, "a/b.pkl"),
+        ("model.safetensors a.bin", {"include": ("*",)}, "a.bin"),
+    ],
+)
+def test_pickles_are_refused(paths, keys, file):
+    error = refusal(paths, **keys)
+    assert error.message == "this format holds Python pickles, which run code when they are loaded"
+    assert error.hint == "leave it out with exclude, or set allow-pickle = true on [models.m]"
+    assert error.file == file
+    assert str(error) == f"m/{file}: {error.message}"
+    assert file in [each.path for each in chosen(paths, allow_pickle=True, **keys).files]
+
+
+def test_pickles_that_are_not_taken_are_not_refused():
+    assert taken("model.safetensors pytorch_model.bin optimizer.pt") == ["model.safetensors"]
+    assert taken("m.onnx vocab.npy", exclude=("*.npy",)) == ["m.onnx"]
+
+
+def test_refuse_pickle_looks_at_any_files():
+    requirement = Requirement(name="m", url="https://example.com/a.pt")
+    with pytest.raises(ConfigError) as caught:
+        refuse_pickle([RemoteFile("a.txt", 1), RemoteFile("a.pt", 1)], requirement)
+    assert caught.value.file == "a.pt"
+    refuse_pickle([RemoteFile("a.txt", 1)], requirement)
+    refuse_pickle([RemoteFile("a.pt", 1)], Requirement(name="m", allow_pickle=True))
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("aux.json", "'aux.json' is a reserved name on Windows"),
+        ("a/b:c.json", "Windows cannot hold a file called 'b:c.json'"),
+        ("../a.json", "the path has an empty part, '.' or '..'"),
+        ("/a.json", "the path is not relative, or holds a backslash"),
+    ],
+)
+def test_a_name_that_not_every_system_holds_is_refused(path, reason):
+    error = refusal(["config.json", path], include=("*",))
+    assert (error.message, error.hint) == (reason, "leave it out with exclude on [models.m]")
+    assert error.file == path
+
+
+def test_a_name_that_is_left_out_is_not_refused():
+    assert taken(["config.json", "aux.json"], exclude=("aux.json",)) == ["config.json"]
+
+
+def test_names_that_collide_are_refused():
+    error = refusal(["Config.json", "config.json"])
+    assert error.message == '"Config.json" and "config.json" cannot stand side by side on every system'
+    assert (error.hint, error.file) == ("leave it out with exclude on [models.m]", None)
+    assert taken(["Config.json", "config.json"], exclude=("Config.json",)) == ["config.json"]
