@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urljoin
 
-import requests.utils
-
+from vcm.core import names
 from vcm.core.metadata import Ref, RemoteFile, RepoInfo
 from vcm.errors import RegistryError
 from vcm.hub import responses
@@ -20,6 +20,8 @@ _LONGEST_ANSWER = 64 << 20
 _API_SECONDS = 120.0
 _MOST_PAGES = 1000
 _OK = 200
+# Not requests' parser: it ends an address at the first semicolon and then misses what follows.
+_NEXT = re.compile(r'<([^>]*)>[^<]*;\s*rel\s*=\s*"?next\b', re.IGNORECASE)
 
 
 class HubClient:
@@ -41,6 +43,8 @@ class HubClient:
         subject = f"{repo} at {revision}" if revision else repo
         path = f"/api/models/{repo}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
         info = responses.repo_info(self._ask(path, subject, repo)[0], subject)
+        if revision and names.is_commit(revision) and info.commit != revision:
+            raise RegistryError(f"{subject}: the hub answers with another commit, {info.commit}")
         if info.disabled:
             raise refusal(
                 403,
@@ -125,10 +129,14 @@ class HubClient:
 
 def _next_page(answer: Any, subject: str) -> str | None:
     """The address after ``rel="next"``; it must stay on the origin that was asked."""
-    for link in requests.utils.parse_header_links(answer.headers.get("Link", "")):
-        if link.get("rel") == "next":
-            target = str(urljoin(answer.url, link["url"]))
-            if origin(target) != origin(answer.url):
-                raise RegistryError(f"{subject}: the hub's next page is on another host")
-            return target
-    return None
+    match = _NEXT.search(answer.headers.get("Link", ""))
+    if match is None:
+        return None
+    try:
+        target = urljoin(answer.url, match[1])
+        elsewhere = origin(target) != origin(answer.url)
+    except ValueError:
+        raise RegistryError(f"{subject}: the hub's next page has no usable address") from None
+    if elsewhere:
+        raise RegistryError(f"{subject}: the hub's next page is on another host")
+    return str(target)

@@ -7,6 +7,7 @@ which may be a signature.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
-from vcm.errors import NETWORK_ERROR, RegistryError
+from vcm.core import names
+from vcm.errors import CONFIG_ERROR, NETWORK_ERROR, RegistryError
 from vcm.version import VERSION
 
 CONNECT_SECONDS = 10.0
@@ -64,8 +66,8 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def shown_url(url: str) -> str:
-    """An address without its query and fragment, for messages."""
-    return urlsplit(url)._replace(query="", fragment="").geturl()
+    """An address without its query, fragment and credentials, for messages."""
+    return urlsplit(url)._replace(netloc=_host(url), query="", fragment="").geturl()
 
 
 class Answer:
@@ -99,7 +101,9 @@ class Answer:
             while chunk := raw.read1(_CHUNK, decode_content=self.is_encoded):
                 yield chunk
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise NetworkFaultError(f"{_host(self.url)}: the answer broke off: {_reason(error)}") from error
+            raise NetworkFaultError(
+                f"{_host(self.url)}: the answer broke off: {_reason(error)}", hint="try again later"
+            ) from error
 
     def body(self, limit: int, seconds: float) -> bytes:
         """The whole body.
@@ -133,7 +137,12 @@ class HttpClient:
         self._session = requests.Session()
         # No environment: it would bring ~/.netrc. Proxies and certificates are handed over below instead.
         self._session.trust_env = False
-        self._session.verify = address.ca_bundle or True
+        if address.ca_bundle and not os.path.exists(address.ca_bundle):  # noqa: PTH110
+            raise RegistryError(
+                f"{address.ca_bundle}: no such file of certificates",
+                error_code=CONFIG_ERROR,
+                hint="set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to one that is there, or unset it",
+            )
         adapter = HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -159,7 +168,7 @@ class HttpClient:
             RegistryError: the redirects go in a circle, or where they must not.
         """
         first = origin(url)
-        for _ in range(_MOST_REDIRECTS):
+        for _ in range(_MOST_REDIRECTS + 1):
             response = self._send(method, url, headers or {})
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
@@ -169,9 +178,7 @@ class HttpClient:
                     response.close()
                 return
             _drop(response)
-            target = urljoin(url, location)
-            _check_redirect(url, target, first, leave_origin=leave_origin)
-            url = target
+            url = _checked_redirect(url, location, first, leave_origin=leave_origin)
         raise RegistryError(
             f"{_host(url)}: more than {_MOST_REDIRECTS} redirects for one request",
             hint="the hub or a proxy is set up wrongly: check HF_ENDPOINT",
@@ -182,15 +189,20 @@ class HttpClient:
         if self._address.token and origin(url) == self._hub_origin:
             sent["Authorization"] = f"Bearer {self._address.token}"
         try:
-            return self._session.request(
-                method,
-                url,
-                headers=sent,
-                allow_redirects=False,
+            prepared = self._session.prepare_request(requests.Request(method, url, headers=sent))
+            # By the adapter: the session would read the body of a redirect to its end, however far that is.
+            return self._session.get_adapter(url).send(
+                prepared,
                 stream=True,
                 timeout=(CONNECT_SECONDS, self._address.read_seconds),
+                verify=self._address.ca_bundle or True,
                 proxies=get_environ_proxies(url, no_proxy=None),
             )
+        except requests.exceptions.InvalidProxyURL as error:
+            raise RegistryError(
+                f"{_host(url)}: the proxy of the environment is no address",
+                hint="check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY",
+            ) from error
         except requests.exceptions.InvalidURL as error:
             raise RegistryError(f"{_host(url)}: not an address: {shown_url(url)}") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -202,22 +214,28 @@ class HttpClient:
 
 def _drop(response: requests.Response) -> None:
     """Be done with a redirect. Its small body, read to the end, leaves the connection ready for the next request."""
-    length = response.headers.get("Content-Length", "")
+    length = Answer(response, "").length
     try:
-        if length.isdigit() and int(length) <= _REDIRECT_BODY:
+        if length is not None and length <= _REDIRECT_BODY:
             response.raw.read()
     except (urllib3.exceptions.HTTPError, OSError):
         pass
     response.close()
 
 
-def _check_redirect(url: str, target: str, first: tuple[str, str, int], *, leave_origin: bool) -> None:
+def _checked_redirect(url: str, location: str, first: tuple[str, str, int], *, leave_origin: bool) -> str:
     try:
-        there = origin(target)
+        target = names.http_url(urljoin(url, location.strip().replace(" ", "%20")))
     except ValueError:
-        there = ("", "", 0)
-    if there[0] not in ("http", "https") or not there[1]:
-        raise RegistryError(f"{_host(url)}: redirects to something that is no web address")
+        raise RegistryError(
+            f"{_host(url)}: redirects to something that is no web address", hint="check HF_ENDPOINT and the url"
+        ) from None
+    _check_redirect(url, target, first, leave_origin=leave_origin)
+    return str(target)
+
+
+def _check_redirect(url: str, target: str, first: tuple[str, str, int], *, leave_origin: bool) -> None:
+    there = origin(target)
     if there == first:
         return
     if first[0] == "https" and there[0] == "http":
@@ -239,10 +257,12 @@ def _host(url: str) -> str:
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (urllib3.exceptions.ProxyError, "the proxy cannot be used"),
     (urllib3.exceptions.NameResolutionError, "the name cannot be resolved"),
+    (ConnectionRefusedError, "connection refused"),
+    # Before the time-out, of which urllib3 makes it a kind.
+    (urllib3.exceptions.NewConnectionError, "no connection"),
     (urllib3.exceptions.ConnectTimeoutError, f"no connection within {CONNECT_SECONDS:.0f} s"),
     (urllib3.exceptions.ReadTimeoutError, "no byte came for too long"),
     (urllib3.exceptions.IncompleteRead, "fewer bytes than announced"),
-    (ConnectionRefusedError, "connection refused"),
     (ConnectionResetError, "connection reset"),
     (urllib3.exceptions.SSLError, "the certificate cannot be verified (REQUESTS_CA_BUNDLE names others to trust)"),
     (urllib3.exceptions.DecodeError, "the compressed body is damaged"),

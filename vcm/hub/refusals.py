@@ -35,7 +35,7 @@ def refusal(  # noqa: PLR0911  (a table in words)
         reason = "too many requests" if status == _TOO_MANY else f"the hub answers {status}"
         return NetworkFaultError(f"{about}{reason}", hint="try again later", retry_after=retry_after(headers))
     if code == "GatedRepo":
-        return _gated(about, f"{endpoint}/{repo}", said, token_source)
+        return _gated(about, f"{endpoint}/{repo}" if repo else f"its page on {endpoint}", said, token_source)
     if code == "RevisionNotFound":
         return ModelNotFoundError(f"{about}no such revision", hint="check version or revision in models.toml")
     if code == "EntryNotFound":
@@ -58,7 +58,10 @@ def refusal(  # noqa: PLR0911  (a table in words)
             error_code=AUTHENTICATION_ERROR,
             hint=_token_hint(token_source),
         )
-    return RegistryError(f"{about}the hub answers {status}" + (f" ({said})" if said else ""))
+    return RegistryError(
+        f"{about}the hub answers {status}" + (f" ({said})" if said else ""),
+        hint="check HF_ENDPOINT; if it is right, try again later",
+    )
 
 
 def _gated(about: str, page: str, said: str, token_source: str | None) -> RegistryError:

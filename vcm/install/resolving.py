@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Event
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,9 @@ from vcm.core.wording import byte_count, listed
 from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
+    NOT_FOUND,
     ConfigError,
+    ModelDownloadError,
     ModelNotFoundError,
     RegistryError,
     VcmError,
@@ -112,28 +115,31 @@ class Resolver:
         except ModelNotFoundError as error:
             if repo != before.repo:
                 return None
+            with suppress(ModelNotFoundError):
+                _check_identity(self._client.info(repo, None), before, requirement.name)
             error.hint = f"the locked commit is gone: vcm lock --upgrade-model {requirement.name} takes a newer one"
             raise
-        if info.repo != before.repo:
+        if before.repo in (repo, info.repo):
+            _check_identity(info, before, requirement.name)
+        elif not before.repo_id or info.repo_id != before.repo_id:
             return None
-        _check_identity(info, before, requirement.name)
         files = self._client.tree(info.repo, before.commit)
         choice = _Choice(info=info, selection=select(files, requirement), version=before.version, ref=before.ref)
         return replace(self._locked(requirement, choice, before), fallback_for=before.fallback_for)
 
     def _first_usable(self, requirement: Requirement, before: LockedModel | None) -> LockedModel:
         assert requirement.repo is not None  # noqa: S101
-        first_error: RegistryError | None = None
+        first_error: RegistryError | ModelDownloadError | None = None
         for repo in (requirement.repo, *requirement.fallback):
             try:
                 choice = self._choose(repo, requirement)
                 if choice.info.repo != repo:
                     self._reporter.notice(f"{requirement.name}: {repo} is called {choice.info.repo} now")
-                if before is not None and before.repo == choice.info.repo:
+                if before is not None and before.repo in (repo, choice.info.repo):
                     _check_identity(choice.info, before, requirement.name)
                 model = self._locked(requirement, choice, before)
-            except RegistryError as error:
-                if error.error_code != AUTHENTICATION_ERROR and not isinstance(error, ModelNotFoundError):
+            except (RegistryError, ModelDownloadError) as error:
+                if error.error_code not in (AUTHENTICATION_ERROR, NOT_FOUND):
                     raise
                 first_error = first_error or error
                 continue

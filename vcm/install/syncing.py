@@ -13,7 +13,15 @@ from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted
-from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError
+from vcm.errors import (
+    AUTHENTICATION_ERROR,
+    CHECKSUM_MISMATCH,
+    NOT_FOUND,
+    NOT_INSTALLED,
+    DiskSpaceError,
+    ModelDownloadError,
+    VcmError,
+)
 from vcm.install.nearby import Nearby
 from vcm.install.pools import workers
 from vcm.install.wanted import Fetched, WantedFile
@@ -97,12 +105,12 @@ class Installer:
 
     def _submit(self, pool: ThreadPoolExecutor, plan: Plan) -> dict[str, Future[Fetched]]:
         """Every blob once, the largest first: the last one to end decides how long it takes."""
-        wanted: dict[str, tuple[LockedModel, LockedFile]] = {}
+        wanted: dict[str, dict[str, tuple[LockedModel, LockedFile]]] = {}
         for each in plan.changes:
             for file in (*each.fetch, *each.reuse):
-                wanted.setdefault(file.sha256, (each.model, file))
-        ordered = sorted(wanted.values(), key=lambda pair: -pair[1].size)
-        return {file.sha256: pool.submit(self._obtain, model, file) for model, file in ordered}
+                wanted.setdefault(file.sha256, {}).setdefault(each.model.name, (each.model, file))
+        ordered = sorted((list(sources.values()) for sources in wanted.values()), key=lambda pairs: -pairs[0][1].size)
+        return {sources[0][1].sha256: pool.submit(self._obtain, sources) for sources in ordered}
 
     def _finish(self, planned: PlannedModel, coming: dict[str, Future[Fetched]]) -> Synced:
         model, root = planned.model, self._store.snapshots.path(planned.model.tree_digest)
@@ -126,20 +134,14 @@ class Installer:
             model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=max(0, model.size - fetched)
         )
 
-    def _obtain(self, model: LockedModel, file: LockedFile) -> Fetched:
-        """Have the file's blob in the store, with bytes that were hashed in this run."""
+    def _obtain(self, sources: list[tuple[LockedModel, LockedFile]]) -> Fetched:
+        """Have a blob in the store, with bytes that were hashed in this run; any of the models it is in will do."""
+        model, file = sources[0]
         if self._cancelled.is_set():
             raise KeyboardInterrupt
-        blobs = self._store.blobs
         with disk_errors(self._store.root):
-            if blobs.is_whole(file.sha256, file.size):
+            if self._is_here(file):
                 return Fetched(file.sha256, file.size, 0)
-            blobs.discard(file.sha256)
-            for candidate in self._nearby.candidates(file.size, file.path):
-                if hash_file(candidate) == (file.sha256, file.size) and blobs.admit_copy(
-                    candidate, file.sha256, file.size
-                ):
-                    return Fetched(file.sha256, file.size, 0)
         if self._transfer is None:
             raise ModelDownloadError(
                 f"not in the store, and this run is offline ({byte_count(file.size)})",
@@ -148,6 +150,33 @@ class Installer:
                 model=model.name,
                 file=file.path,
             )
+        *others, last = sources
+        for other_model, other_file in others:
+            try:
+                return self._fetch(other_model, other_file)
+            except ModelDownloadError as error:
+                if error.error_code not in (AUTHENTICATION_ERROR, NOT_FOUND, CHECKSUM_MISMATCH):
+                    raise
+        return self._fetch(*last)
+
+    def _is_here(self, file: LockedFile) -> bool:
+        """Whether the store has the blob, or could take it from a folder that was named."""
+        blobs = self._store.blobs
+        if blobs.is_whole(file.sha256, file.size):
+            return True
+        if blobs.size(file.sha256) is not None:
+            with blobs.exclusive(file.sha256, self._cancelled):
+                # Once more, now that nobody else is at it: what another process has just made whole stays.
+                if blobs.is_whole(file.sha256, file.size):
+                    return True
+                blobs.discard(file.sha256)
+        return any(
+            _is(candidate, file) and blobs.admit_copy(candidate, file.sha256, file.size)
+            for candidate in self._nearby.candidates(file.size, file.path)
+        )
+
+    def _fetch(self, model: LockedModel, file: LockedFile) -> Fetched:
+        assert self._transfer is not None  # noqa: S101
         return self._transfer().fetch(
             WantedFile(
                 model=model.name,
@@ -158,6 +187,14 @@ class Installer:
                 sha256=file.sha256,
             )
         )
+
+
+def _is(candidate: Path, file: LockedFile) -> bool:
+    try:
+        return hash_file(candidate) == (file.sha256, file.size)
+    except OSError:
+        # Pulled out, or not for this user: there are other ways to the bytes.
+        return False
 
 
 def check_space(plan: Plan, store: Store, headroom: float) -> None:

@@ -19,7 +19,7 @@ from vcm.core.reporter import Reporter
 from vcm.errors import ModelChecksumError, ModelDownloadError, RegistryError
 from vcm.hub.client import HubClient
 from vcm.hub.http import Answer, NetworkFaultError, origin
-from vcm.hub.retries import Patience, Wait
+from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
 from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
@@ -31,6 +31,7 @@ _WHOLE = 200
 _PART = 206
 _FORBIDDEN = 403
 _NOT_SATISFIABLE = 416
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
 
 
 class Transfer:
@@ -68,7 +69,12 @@ class Transfer:
                 guard = self._blobs.exclusive(wanted.sha256, self._cancelled)
             with guard:
                 there = self._blobs.size(wanted.sha256) if wanted.sha256 else None
-                if wanted.sha256 and there is not None and wanted.size in (None, there):
+                # A size that nobody promised is taken from the blob only after its bytes were read.
+                if (
+                    wanted.sha256
+                    and there is not None
+                    and (wanted.size == there or (wanted.size is None and self._blobs.is_whole(wanted.sha256, there)))
+                ):
                     return Fetched(wanted.sha256, there, 0)
                 return self._fetch_exclusively(wanted)
 
@@ -82,8 +88,8 @@ class Transfer:
                 except ModelChecksumError:
                     # Once more, whole: a proxy or a broken disk may have mixed things up.
                     self._throw_away(partial, wanted)
-                    self._fill(partial, wanted)
                     try:
+                        self._fill(partial, wanted)
                         digest = partial.verified()
                     except ModelChecksumError:
                         self._throw_away(partial, wanted)
@@ -132,6 +138,11 @@ class Transfer:
             if answer.status == _WHOLE and partial.size:
                 # The whole file, although a part was asked for: begin again, never glue.
                 self._throw_away(partial, wanted)
+            if not partial.continues(answer):
+                self._throw_away(partial, wanted)
+                raise NetworkFaultError(
+                    "the server sent another part of the file than was asked for", hint="try again later"
+                )
             partial.announce(answer)
             for chunk in answer.chunks():
                 partial.append(chunk)
@@ -144,6 +155,8 @@ class Transfer:
         if answer.status == _FORBIDDEN and origin(answer.url) != origin(wanted.url):
             # A signed address that has expired: the next attempt gets a new one.
             return NetworkFaultError("the signed download address was refused", hint="try again later")
+        if wanted.repo and origin(answer.url) != origin(wanted.url) and answer.status not in RETRIED_STATUS:
+            return RegistryError(f"the download server answers {answer.status}", hint="try again later")
         return self._client.refused(answer, "", wanted.repo)
 
 
@@ -202,20 +215,23 @@ class _Partial:
         self._complete = self._wanted.size == 0
         self.announced = None
 
+    def continues(self, answer: Answer) -> bool:
+        """Whether the answer is the whole file, or the part that begins where the bytes here end."""
+        if answer.status != _PART:
+            return True
+        match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if not match or int(match[1]) != self.size or answer.is_encoded:
+            return False
+        self.announced = int(match[2]) if match[2] != "*" else None
+        return True
+
     def announce(self, answer: Answer) -> None:
-        """Note how long the file will be, and refuse a part that is not the one asked for.
+        """Note how long the file will be.
 
         Raises:
-            NetworkFaultError: it is another part.
             ModelChecksumError: the file is not as long as was promised.
         """
-        if answer.status == _PART:
-            match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
-            if not match or int(match[1]) != self.size or answer.is_encoded:
-                self.restart()
-                raise NetworkFaultError("the server sent another part of the file than was asked for")
-            self.announced = int(match[3]) if match[3] != "*" else None
-        else:
+        if answer.status != _PART:
             self.announced = answer.length
         if self._wanted.size is None and self.announced is None:
             raise RegistryError(
