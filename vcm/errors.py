@@ -42,6 +42,7 @@ class VcmError(Exception):
     """
 
     error_code = CONFIG_ERROR
+    default_hint = ""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class VcmError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.default_hint
         self.error_code = error_code or type(self).error_code
         self.model = model
         self.file = file
@@ -105,6 +106,7 @@ class RegistryError(VcmError):
     """The hub could not be reached, refused, or answered with something that cannot be used."""
 
     error_code = NETWORK_ERROR
+    default_hint = "check HF_ENDPOINT; if it is right, tell whoever runs that hub"
 
 
 class ModelNotFoundError(RegistryError):

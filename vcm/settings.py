@@ -67,7 +67,9 @@ def read_settings(
     # A models.toml may come from a stranger: an endpoint that only it names gets no token.
     trusted = endpoint in (chosen, DEFAULT_ENDPOINT)
     return Settings(
-        cache_dir=_cache_dir(environ, cache_dir, manifest_cache_dir, project_dir),
+        cache_dir=cache_folder(
+            argument=cache_dir, manifest=manifest_cache_dir, project_dir=project_dir, environ=environ
+        ),
         endpoint=endpoint,
         token=token if trusted else None,
         withheld_token=token.source if token and not trusted else None,
@@ -141,14 +143,20 @@ def _expanded(text: str) -> Path:
     return Path(os.path.expandvars(os.path.expanduser(text)))  # noqa: PTH111
 
 
-def _cache_dir(
-    environ: Mapping[str, str], argument: str | Path | None, manifest: str | None, project_dir: Path | None
+def cache_folder(
+    *,
+    argument: str | Path | None = None,
+    manifest: str | None = None,
+    project_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Path:
-    chosen = argument or environ.get("VCM_CACHE_DIR")
+    """The store's folder: the argument, VCM_CACHE_DIR, what the manifest says, or the platform's own place."""
+    chosen = argument or (os.environ if environ is None else environ).get("VCM_CACHE_DIR")
     if chosen:
         return Path.cwd() / _expanded(str(chosen))
     if manifest:
-        return (project_dir or Path.cwd()) / _expanded(manifest)
+        # No variables here: a stranger's manifest could have a secret of the environment written to the disk.
+        return (project_dir or Path.cwd()) / os.path.expanduser(manifest)  # noqa: PTH111
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("vcm", appauthor=False))

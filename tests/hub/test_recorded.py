@@ -171,7 +171,7 @@ REFUSALS: dict[str, list[tuple[str, str] | None]] = {
     "75_resolve-head_missing-file_404": [NO_FILE],
     "76_resolve-head_gated_401": [GATED],
     "89_gate-matrix_2026-10-05": [GATED, GATED, GATED, NO_REPO, NO_FILE, None],
-    "90_rate-limit_429": [("too many requests", "try again later")],
+    "90_rate-limit_429": [("too many requests", "try again in 56 s")],
     "92_missing-vs-bad-revision_2026-07-17": [NO_REPO, NO_REVISION],
 }
 CODES = {NO_REPO: NOT_FOUND, GATED: AUTHENTICATION_ERROR, NO_FILE: NOT_FOUND, NO_REVISION: NOT_FOUND}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from pathlib import Path
+from typing import TextIO
 
 # Each of these registers its commands, and the help lists them in this order.
 # isort: off
@@ -13,7 +16,8 @@ from vcm.cli import checking  # noqa: F401
 from vcm.cli import demo  # noqa: F401
 
 # isort: on
-from vcm.cli.dispatch import INTERRUPTED, app
+from vcm.cli.dispatch import INTERRUPTED, app, fail
+from vcm.errors import ConfigError
 
 _GLOBAL_FLAGS = ("--offline", "-q", "--quiet", "-v", "-vv", "--verbose")
 _GLOBAL_OPTIONS = ("--project", "--cache-dir", "--color")
@@ -43,15 +47,30 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: without the program's name; by default those of this process.
     """
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=hoisted(sys.argv[1:] if arguments is None else arguments), prog_name="vcm")
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        return fail(ConfigError("an argument is not UTF-8 text", hint="write it in UTF-8"), json=False)
+    try:
+        app(args=hoisted(words), prog_name="vcm")
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 1 if ending.code else 0
     return 0
 
 
+def _usable(stream: TextIO | None) -> TextIO:
+    """A stream for every letter, also where it was closed (``2>&-``) or knows only some."""
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
 def run() -> None:
     """The console script."""
+    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
     code = main()
     if code == INTERRUPTED:
         # Threads may still wait for a silent server. Nothing on the disk depends on how this process ends.

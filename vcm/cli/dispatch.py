@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -14,7 +15,7 @@ import typer
 
 from vcm.cli import output
 from vcm.cli.context import Options, options, set_options
-from vcm.errors import VcmError
+from vcm.errors import INSUFFICIENT_SPACE, PERMISSION_ERROR, ConfigError, VcmError
 from vcm.version import VERSION
 
 INTERRUPTED = 130
@@ -46,18 +47,40 @@ def command(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
 
 def _run(action: Callable[[], int], *, json: bool) -> int:
     try:
-        return action()
+        code = action()
+        # Now, while an error of the output can still be told.
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted; what was downloaded is kept for the next run", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has gone, as `vcm list | head` does: no error, and nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        # What the store and the project raise is ours by now: this is the output, or a current folder that is gone.
+        _discard_output()
+        return fail(_system_error(error), json=False)
     except VcmError as error:
         if options().verbosity > 1:
             traceback.print_exc()
         return fail(error, json=json)
+    return code
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _system_error(error: OSError) -> VcmError:
+    reason = (error.strerror or str(error)).lower()
+    if error.errno == errno.ENOENT and error.filename is None:
+        return ConfigError("the current folder does not exist any more", hint="cd to another, or name --project DIR")
+    return VcmError(
+        f"cannot write to standard output: {reason}",
+        error_code=INSUFFICIENT_SPACE if error.errno == errno.ENOSPC else PERMISSION_ERROR,
+        hint="check where it leads",
+    )
 
 
 def fail(error: VcmError, *, json: bool) -> int:

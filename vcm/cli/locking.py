@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,11 +40,14 @@ name = {name}
 def init() -> int:
     """Make a models.toml in this folder (or --project DIR)."""
     project = Project((options().project or project_folder() or Path.cwd()).absolute())
+    if project.manifest_path.is_dir():
+        raise ConfigError(f"{project.manifest_path} is a folder", hint="move it away, then run vcm init again")
     if project.manifest_path.exists():
         raise ConfigError(f"{project.manifest_path} exists already", hint="add a model with vcm add NAME REPO")
     if not project.folder.is_dir():
         raise ConfigError(f"{project.folder}: no such folder", hint="make it first, or name another with --project")
-    project.write_manifest(_TEMPLATE.format(name=toml_string(project.folder.name)).encode())
+    name = os.fsencode(project.folder.name or "project").decode("utf-8", "replace")
+    project.write_manifest(_TEMPLATE.format(name=toml_string(name)).encode())
     print(f"Made {project.manifest_path}")
     return 0
 
@@ -97,7 +101,11 @@ def _edit(project: Project, after: bytes, before: bytes, *, sync: bool, json: bo
     with open_session(project, manifest) as session:
         locking = session.resolve(manifest, old_lock, edited_from=parse_manifest(before, vcm_version=VERSION))
         project.write_manifest(after)
-        project.write_lock(locking.after)
+        try:
+            project.write_lock(locking.after)
+        except BaseException:
+            project.write_manifest(before)
+            raise
         if not json:
             output.print_lock(locking, verb="Locked")
         if sync:

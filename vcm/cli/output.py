@@ -22,7 +22,7 @@ SHORT_COMMIT = 12
 
 def print_json(document: object) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(json.dumps(document, indent=2))
 
 
 def error_document(error: VcmError) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from vcm.cli import output
 from vcm.cli.context import AllGroups, Groups, Json, chosen_groups, open_project, open_session, options
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
+from vcm.core.manifest import Manifest
 from vcm.core.plan import Plan, models_in_scope
 from vcm.errors import ConfigError
 from vcm.settings import project_folder
@@ -52,7 +53,12 @@ def sync(
 def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:
     given = options().project or project_folder()
     project = Project(given.absolute()) if given else find_project(Path.cwd(), "models.lock")
-    with open_session(project, None) as session:
+    try:
+        # The store and the hub are those that the gate will use, where the manifest can be read at all.
+        manifest: Manifest | None = project.manifest()
+    except ConfigError:
+        manifest = None
+    with open_session(project, manifest) as session:
         models = project.required_lock().models
         if dry_run:
             return _print_plan(session.plan(models), json=json)

@@ -43,7 +43,8 @@ def dotted(key: Key) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            shown_part = "".join(each if each.isprintable() else "\ufffd" for each in part)
+            text += f".{shown_part}" if text else shown_part
     return text
 
 

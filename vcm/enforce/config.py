@@ -74,7 +74,7 @@ def load_config(path: str | Path) -> Config:
         ConfigError: there is none, or it or its lock cannot be used.
     """
     given = Path(path).absolute()
-    if given.is_file() and given.name != FILE_NAME:
+    if not given.is_dir() and given.name != FILE_NAME:
         raise ConfigError(f"{given}: this is not called {FILE_NAME}", hint=f"name a {FILE_NAME}, or its folder")
     project = Project(given if given.is_dir() else given.parent)
     manifest = project.manifest()

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vcm.core.lock import LockedModel
-from vcm.core.manifest import Manifest
+from vcm.core.manifest import Manifest, Requirement
 from vcm.core.plan import models_in_scope
 from vcm.core.wording import did_you_mean
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
-from vcm.settings import project_folder, read_settings
+from vcm.settings import cache_folder, project_folder
 from vcm.store.files import disk_errors
 from vcm.store.project import Project, find_project
 from vcm.store.snapshots import Finding
@@ -30,12 +30,14 @@ class Checked:
     Attributes:
         path: where the snapshot stands, or would stand.
         optional: whether the program can do without it.
+        groups: the groups of which one must be asked for to have it installed; none for always.
     """
 
     model: LockedModel
     path: Path
     findings: tuple[Finding, ...]
     optional: bool = False
+    groups: tuple[str, ...] = ()
 
     @property
     def is_absent(self) -> bool:
@@ -51,7 +53,8 @@ class Checked:
         """The error for a model that does not pass."""
         name = self.model.name
         if self.is_absent:
-            return ModelDownloadError("not installed", error_code=NOT_INSTALLED, hint="run vcm sync", model=name)
+            hint = f"run vcm sync --group {self.groups[0]}" if self.groups else "run vcm sync"
+            return ModelDownloadError("not installed", error_code=NOT_INSTALLED, hint=hint, model=name)
         shown = "; ".join(str(finding) for finding in self.findings[:_FINDINGS_SHOWN])
         more = len(self.findings) - _FINDINGS_SHOWN
         return ModelChecksumError(
@@ -75,8 +78,8 @@ def open_project(project: str | Path | None = None) -> Project:
 
 def open_store(project: Project, manifest: Manifest, cache_dir: str | Path | None = None) -> Store:
     """The store that this project uses."""
-    settings = read_settings(cache_dir=cache_dir, manifest_cache_dir=manifest.cache_dir, project_dir=project.folder)
-    return Store(settings.cache_dir)
+    # Not all settings: a token that cannot be used is no reason to refuse what is installed.
+    return Store(cache_folder(argument=cache_dir, manifest=manifest.cache_dir, project_dir=project.folder))
 
 
 def check(
@@ -127,16 +130,12 @@ def inspect(
         findings = store.snapshots.inspect(
             model, full=full, progress=(lambda count: progress(model.name, count)) if progress else None
         )
-    requirement = manifest.get(model.name)
-    return Checked(
-        model,
-        store.snapshots.path(model.tree_digest),
-        tuple(findings),
-        requirement is not None and requirement.optional,
-    )
+    requirement = manifest.get(model.name) or Requirement(name=model.name)
+    path = store.snapshots.path(model.tree_digest)
+    return Checked(model, path, tuple(findings), requirement.optional, requirement.groups)
 
 
-def gate(project: str | Path | None = None, groups: Collection[str] = ()) -> dict[str, Path]:
+def gate(project: str | Path | None = None, groups: str | Collection[str] = ()) -> dict[str, Path]:
     """Let the program go on only if every model it requires is the locked one.
 
     Args:
@@ -154,6 +153,7 @@ def gate(project: str | Path | None = None, groups: Collection[str] = ()) -> dic
     """
     opened = open_project(project)
     manifest = opened.manifest()
+    groups = (groups,) if isinstance(groups, str) else groups
     answers = check(opened, manifest, open_store(opened, manifest), groups=groups)
     for answer in answers:
         if not answer.passes:

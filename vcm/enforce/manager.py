@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Dict, List, Optional  # noqa: UP035  (the published signatures)
 
+from vcm.core import names
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest, parse_checksum
 from vcm.core.plan import SnapshotState
@@ -133,6 +134,14 @@ def _from_source(source: ModelSource) -> LockedModel:
             f"{source.name}: only a SHA-256 can be verified without a lock, found {checksum.algorithm}",
             hint="declare the url in models.toml, where vcm lock computes the SHA-256 beside it",
         )
+    try:
+        names.http_url(source.url)
+    except ValueError as error:
+        raise ConfigError(f"{source.name}: url: {error}", hint="name the file's own address") from None
+    if source.size_bytes < 0:
+        raise ConfigError(
+            f"{source.name}: size_bytes: expected a whole number of at least 0, found {source.size_bytes}"
+        )
     file = LockedFile(file_name(source.url, source.name), source.size_bytes, checksum.hex)
     return LockedModel(name=source.name, source="url", url=source.url, files=(file,))
 
@@ -149,7 +158,8 @@ class _CallbackReporter(Reporter):
         self.advanced(label, already)
 
     def advanced(self, label: str, count: int) -> None:
-        name = label.partition("/")[0]
+        # A name of a hand-made source may hold a slash itself.
+        name = max((name for name in self._total if label.startswith(f"{name}/")), key=len)
         self._done[name] += count
         if self._callback is not None:
             self._callback(name, self._done[name], self._total[name])

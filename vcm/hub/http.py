@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 
 from vcm.core import names
@@ -65,6 +66,11 @@ def origin(url: str) -> tuple[str, str, int]:
     return scheme, (parts.hostname or "").lower(), parts.port or (443 if scheme == "https" else 80)
 
 
+def without_secret(text: str, secret: str | None) -> str:
+    """What a server says, without the token: it may repeat what it was sent, and its words get into messages."""
+    return text.replace(secret, "***") if secret else text
+
+
 def shown_url(url: str) -> str:
     """An address without its query, fragment and credentials, for messages."""
     return urlsplit(url)._replace(netloc=_host(url), query="", fragment="").geturl()
@@ -73,11 +79,14 @@ def shown_url(url: str) -> str:
 class Answer:
     """A response whose body has not been read yet."""
 
-    def __init__(self, response: requests.Response, url: str) -> None:
+    def __init__(self, response: requests.Response, url: str, secret: str | None = None) -> None:
         self._response = response
+        self._secret = secret
         self.url = url
         self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = CaseInsensitiveDict(
+            {name: without_secret(value, secret) for name, value in response.headers.items()}
+        )
 
     @property
     def length(self) -> int | None:
@@ -106,7 +115,7 @@ class Answer:
             ) from error
 
     def body(self, limit: int, seconds: float) -> bytes:
-        """The whole body.
+        """The whole body; a token that the server repeats is taken out.
 
         Args:
             limit: bytes; a longer body is refused.
@@ -125,7 +134,8 @@ class Answer:
             if time.monotonic() > deadline:
                 raise RegistryError(f"{shown_url(self.url)}: the answer takes longer than {seconds:.0f} s")
             pieces.append(chunk)
-        return b"".join(pieces)
+        body = b"".join(pieces)
+        return body.replace(self._secret.encode(), b"***") if self._secret else body
 
 
 class HttpClient:
@@ -170,10 +180,11 @@ class HttpClient:
         first = origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
             response = self._send(method, url, headers or {})
-            location = response.headers.get("Location")
-            if response.status_code not in _REDIRECTS or not location:
+            answer = Answer(response, url, self._address.token)
+            location = answer.headers.get("Location")
+            if answer.status not in _REDIRECTS or not location:
                 try:
-                    yield Answer(response, url)
+                    yield answer
                 finally:
                     response.close()
                 return

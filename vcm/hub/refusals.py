@@ -33,7 +33,9 @@ def refusal(  # noqa: PLR0911  (a table in words)
     said = plain_text(headers.get("X-Error-Message", ""))
     if status in RETRIED_STATUS:
         reason = "too many requests" if status == _TOO_MANY else f"the hub answers {status}"
-        return NetworkFaultError(f"{about}{reason}", hint="try again later", retry_after=retry_after(headers))
+        seconds = retry_after(headers)
+        when = "later" if seconds is None else f"in {seconds:.0f} s"
+        return NetworkFaultError(f"{about}{reason}", hint=f"try again {when}", retry_after=seconds)
     if code == "GatedRepo":
         return _gated(about, f"{endpoint}/{repo}" if repo else f"its page on {endpoint}", said, token_source)
     if code == "RevisionNotFound":
@@ -60,7 +62,6 @@ def refusal(  # noqa: PLR0911  (a table in words)
         )
     return RegistryError(
         f"{about}the hub answers {status}" + (f" ({said})" if said else ""),
-        hint="check HF_ENDPOINT; if it is right, try again later",
     )
 
 

@@ -82,7 +82,12 @@ class Session:
         def wait(seconds: float, _: str) -> None:
             self._sleep(seconds)
 
-        client = HubClient(HttpClient(address), address, token_source=token.source if token else None, wait=wait)
+        def wait_for_hub(seconds: float, reason: str) -> None:
+            self.reporter.waiting("the hub", seconds, reason)
+            self._sleep(seconds)
+
+        source = token.source if token else None
+        client = HubClient(HttpClient(address), address, token_source=source, wait=wait_for_hub)
         return client, Transfer(self.store.blobs, client, self.reporter, wait, self.cancelled)
 
     def _connect(self) -> tuple[HubClient, Transfer]:

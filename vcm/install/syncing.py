@@ -91,6 +91,8 @@ class Installer:
             DiskSpaceError: there is not enough room; nothing was begun.
             VcmError: the store cannot be written.
         """
+        if not plan.changes:
+            return [self._finish(each, {}) for each in plan.models]
         with disk_errors(self._store.root):
             self._store.blobs.prepare()
         check_space(plan, self._store, headroom)

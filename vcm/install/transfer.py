@@ -282,13 +282,20 @@ class _Partial:
         """Have the bytes on the disk before the file gets its name."""
         os.fsync(self._stream.fileno())
 
+    def _advice(self) -> str:
+        if self._wanted.sha256 is None or self._wanted.repo is None:
+            return "what is announced and what is sent do not agree: try again, then tell whoever publishes the file"
+        return (
+            "the publisher or something on the way changed the file: run vcm lock --upgrade-model "
+            f"{self._wanted.model} only if you expected a change"
+        )
+
     def _mismatch(self, expected: str, actual: str) -> ModelChecksumError:
         return ModelChecksumError(
             f"wrong bytes: expected {expected}, got {actual}",
             expected=expected,
             actual=actual,
-            hint=f"the publisher or something on the way changed the file: run vcm lock --upgrade-model "
-            f"{self._wanted.model} only if you expected a change",
+            hint=self._advice(),
             model=self._wanted.model,
             file=self._wanted.path,
         )

@@ -90,9 +90,11 @@ def replace_file(path: Path, data: bytes) -> None:
         with suppress(FileNotFoundError):
             temporary.chmod(target.stat().st_mode & 0o777)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(target)  # the temporary name means nothing to anybody
         raise
     sync_folder(target.parent)
 
@@ -167,4 +169,8 @@ def remove_folder(folder: Path) -> None:
             for file in files:
                 with suppress(OSError):
                     Path(parent, file).chmod(0o666)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            folder.unlink()

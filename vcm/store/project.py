@@ -106,7 +106,7 @@ def find_project(start: Path, file_name: str = manifest_format.FILE_NAME) -> Pro
     """
     start = start.absolute()
     for folder in (start, *start.parents):
-        if (folder / file_name).is_file():
+        if (folder / file_name).exists():
             return Project(folder)
     raise ConfigError(f"no {file_name} in {start} or above it", hint="make one with vcm init, or name --project DIR")
 

@@ -1,0 +1,262 @@
+"""Ctrl-C, SIGKILL and company: nothing wrong is ever visible, and the next run goes on."""
+
+# ruff: noqa: PLR0917  (pytest hands fixtures over by name)
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vcm.testing import Fault
+
+if sys.platform == "win32":
+    pytest.skip("signals are another matter there", allow_module_level=True)
+
+COMMIT = "1234567890" * 4
+LARGE = bytes(range(256)) * 8192
+HALF = len(LARGE) // 2
+STOPPED = "interrupted; what was downloaded is kept for the next run\n"
+
+
+@pytest.fixture
+def large(hub, manifest, vcm):
+    """A model of 2 MB, locked."""
+    repo = hub.add_repo("acme/large", {"config.json": b"{}\n", "model.safetensors": LARGE}, commit=COMMIT)
+    manifest('[models.large]\nrepo = "acme/large"\n')
+    assert vcm("lock").code == 0
+    hub.clear_requests()
+    return repo
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def interrupt(process: subprocess.Popen[str]) -> tuple[int, str, str, float]:
+    """Send Ctrl-C; the exit code, both outputs, and the seconds it took."""
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    try:
+        out, err = process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        pytest.fail("Ctrl-C has no effect")
+    return process.returncode, out, err, time.monotonic() - started
+
+
+def partial_size(cache: Path) -> int:
+    return sum(path.stat().st_size for path in (cache / "partial").glob("*") if path.suffix != ".lock")
+
+
+@pytest.mark.parametrize("arguments", [["sync"], ["-vv", "sync", "--json"]])
+def test_a_download_is_interrupted_and_goes_on(arguments, large, vcm_process, vcm, hub, cache, assert_store_is_whole):
+    hub.fail(Fault(origin="cdn", stall_after=HALF))
+    process = vcm_process(*arguments)
+    wait_for(lambda: partial_size(cache) == HALF, process)
+    code, out, err, seconds = interrupt(process)
+    assert (code, out) == (130, "")
+    assert err == "fetching 1 file, 2.1 MB\n" + STOPPED
+    assert seconds < 1.5
+    assert partial_size(cache) == HALF
+    assert not (cache / "snapshots").exists()
+    assert_store_is_whole()
+
+    hub.clear_requests()
+    result = vcm("sync", "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["bytes_fetched"] == len(LARGE) - HALF
+    ranges = [request.headers.get("range") for request in hub.requests if request.origin == "cdn"]
+    assert ranges == [f"bytes={HALF}-"]
+    assert vcm("verify").code == 0
+    assert partial_size(cache) == 0
+
+
+@pytest.mark.parametrize("path", ["/api/models/acme/large", "*/tree/*", "*/resolve-cache/*", "*/resolve/*"])
+def test_locking_is_interrupted(path, large, vcm_process, vcm, hub, project, cache):
+    (project / "models.lock").unlink()
+    for blob in (cache / "blobs" / "sha256").iterdir():
+        blob.unlink()
+    hub.fail(Fault(path=path, stall_after=1))
+    process = vcm_process("lock")
+    wait_for(lambda: any("/api/" in request.path or "/resolve" in request.path for request in hub.requests), process)
+    time.sleep(0.2)
+    code, out, err, seconds = interrupt(process)
+    assert (code, out, err) == (130, "", STOPPED)
+    assert seconds < 1.5
+    assert sorted(each.name for each in project.iterdir()) == ["models.toml"]
+    assert partial_size(cache) <= 1
+    hub.clear_faults()
+    assert vcm("lock").code == 0
+
+
+def test_a_wait_for_the_next_try_is_interrupted(large, vcm_process, hub):
+    hub.fail(Fault(origin="cdn", status=503, headers={"Retry-After": "300"}, times=None))
+    process = vcm_process("sync")
+    wait_for(lambda: any(request.origin == "cdn" for request in hub.requests), process)
+    time.sleep(0.2)
+    code, _, err, seconds = interrupt(process)
+    assert code == 130
+    assert err.endswith(STOPPED)
+    assert "next try in 300 s\n" in err
+    assert seconds < 1.5
+
+
+def test_a_wait_for_another_process_is_interrupted(large, vcm_process, vcm, hub, cache):
+    hub.fail(Fault(origin="cdn", stall_after=HALF))
+    first = vcm_process("sync")
+    wait_for(lambda: partial_size(cache) == HALF, first)
+    second = vcm_process("sync")
+    try:
+        assert second.stderr.readline() == "fetching 1 file, 2.1 MB\n"
+        time.sleep(0.3)
+        code, _, err, seconds = interrupt(second)
+        assert (code, err.endswith(STOPPED)) == (130, True)
+        assert seconds < 1.5
+    finally:
+        first.kill()
+        first.communicate()
+    # The bytes of the one that was killed serve the next.
+    hub.clear_requests()
+    assert vcm("sync").code == 0
+    assert [request.headers.get("range") for request in hub.requests if request.origin == "cdn"] == [f"bytes={HALF}-"]
+
+
+@pytest.fixture
+def many(hub, manifest, vcm):
+    """Two models with some files in common, locked."""
+    files = {f"{number}.safetensors": hashlib.sha256(b"%d" % number).digest() * 8000 for number in range(8)}
+    hub.add_repo("acme/a", {"config.json": b"{}\n", **files}, commit=COMMIT)
+    hub.add_repo("acme/b", {"config.json": b"{}\n", **dict(list(files.items())[4:]), "b/c.safetensors": LARGE})
+    manifest('[models.a]\nrepo = "acme/a"\n[models.b]\nrepo = "acme/b"\n')
+    assert vcm("lock").code == 0
+    hub.clear_requests()
+    return len(files) + 1
+
+
+def test_killed_at_twenty_moments(many, vcm_process, vcm, hub, tmp_path, monkeypatch):
+    moments = [0.1 + 0.02 * number for number in range(20)]
+    cache = tmp_path / "killed"
+    monkeypatch.setenv("VCM_CACHE_DIR", str(cache))
+    unfinished = 0
+    for number, seconds in enumerate(moments):
+        # Slow enough that most moments fall into the work.
+        hub.clear_faults()
+        hub.fail(Fault(origin="cdn", delay=0.02, times=None))
+        process = vcm_process("sync")
+        time.sleep(seconds)
+        process.kill()
+        out, err = process.communicate()
+        assert "Traceback" not in err
+        if process.returncode == 0 or "Installed" in out:
+            cache = tmp_path / f"killed{number}"
+            monkeypatch.setenv("VCM_CACHE_DIR", str(cache))
+            continue
+        unfinished += 1
+        for blob in (cache / "blobs" / "sha256").glob("*"):
+            assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
+        for snapshot in (cache / "snapshots").glob("*"):
+            lines = sorted(
+                (path.relative_to(snapshot).as_posix().encode(), hashlib.sha256(path.read_bytes()).hexdigest())
+                for path in snapshot.rglob("*")
+                if path.is_file()
+            )
+            text = b"".join(digest.encode() + b"  " + path + b"\n" for path, digest in lines)
+            assert hashlib.sha256(text).hexdigest() == snapshot.name
+    assert unfinished >= 5
+    assert vcm("sync").code == 0
+    assert vcm("verify").code == 0
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_an_empty_store(count, many, vcm_process, vcm, hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("VCM_CACHE_DIR", str(tmp_path / "shared"))
+    hub.fail(Fault(origin="cdn", delay=0.05, times=None))
+    processes = [vcm_process("sync") for _ in range(count)]
+    results = [(*process.communicate(timeout=60), process.returncode) for process in processes]
+    assert [code for _, _, code in results] == [0] * count, results
+    bodies = Counter(request.path.partition("?")[0] for request in hub.requests if request.origin == "cdn")
+    assert len(bodies) == many
+    assert set(bodies.values()) == {1}
+    assert vcm("verify").out == "2 models locked and installed, every byte verified\n"
+    assert list((tmp_path / "shared" / "partial").iterdir()) == []
+
+
+def test_a_blob_that_another_process_admits_meanwhile_is_kept(large, vcm, hub, monkeypatch):
+    from vcm.store.blobs import BlobStore
+
+    digest = hashlib.sha256(LARGE).hexdigest()
+    look = BlobStore.size
+    admitted: list[Path] = []
+
+    def size(blobs: BlobStore, sha256: str) -> int | None:
+        answer = look(blobs, sha256)
+        at_work = threading.current_thread() is not threading.main_thread()
+        if sha256 == digest and answer is None and at_work and not admitted:
+            # This instant, between the look and what follows from it, is when the other process is done.
+            admitted.append(blobs.path(sha256))
+            blobs.path(sha256).write_bytes(LARGE)
+        return answer
+
+    monkeypatch.setattr(BlobStore, "size", size)
+    result = vcm("sync")
+    assert result.code == 0
+    assert len(admitted) == 1
+    assert [request for request in hub.requests if request.origin == "cdn"] == []
+
+
+def test_a_process_that_is_told_to_end(large, vcm_process, vcm, hub, cache):
+    hub.fail(Fault(origin="cdn", stall_after=HALF))
+    process = vcm_process("sync")
+    wait_for(lambda: partial_size(cache) == HALF, process)
+    process.terminate()
+    _, err = process.communicate(timeout=10)
+    assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert "Traceback" not in err
+    assert vcm("sync").code == 0
+
+
+def test_two_interrupts_in_a_row(large, vcm_process, hub, cache):
+    hub.fail(Fault(origin="cdn", stall_after=HALF))
+    process = vcm_process("sync")
+    wait_for(lambda: partial_size(cache) == HALF, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.02)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in err
+
+
+IMPATIENT = """
+import runpy, sys
+
+class Impatient:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("vcm.cli.") and name not in ("vcm.cli.app", "vcm.cli.output"):
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Impatient())
+sys.argv = ["vcm", "list"]
+runpy.run_module("vcm", run_name="__main__")
+"""
+
+
+def test_an_interrupt_before_anything_began(project):
+    result = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True, timeout=20, check=False)
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 130
