@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 from dataclasses import dataclass
@@ -13,6 +14,30 @@ from vcm.testing import HubSimulator
 
 READER = "hf_reader"
 STRANGER = "hf_stranger"
+
+
+WEIGHTS = bytes(range(256)) * 8
+SMALL = b'{"hidden_size": 8}'
+FILES = {
+    "README.md": b"# Tiny\n",
+    "config.json": SMALL,
+    "empty.txt": b"",
+    "model.safetensors": WEIGHTS,
+    "sub/deeper/more.bin": b"more",
+    "sub/notes.txt": b"notes",
+}
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def git_blob(content: bytes) -> str:
+    return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()  # noqa: S324
+
+
+def pointer(content: bytes) -> bytes:
+    return (f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256(content)}\nsize {len(content)}\n").encode()
 
 
 @dataclass
@@ -88,3 +113,24 @@ def stranger():
 def hub():
     with HubSimulator(tokens=[READER, STRANGER]) as simulator:
         yield simulator
+
+
+@pytest.fixture
+def repo(hub):
+    return hub.add_repo(
+        "acme/tiny",
+        FILES,
+        tags=["v1.0"],
+        card={"license": "mit", "library_name": "transformers", "new_version": "acme/big"},
+        pipeline_tag="text-generation",
+    )
+
+
+@pytest.fixture
+def api(hub, repo):
+    return f"{hub.endpoint}/api/models/acme/tiny"
+
+
+@pytest.fixture
+def web(hub, repo):
+    return f"{hub.endpoint}/acme/tiny"

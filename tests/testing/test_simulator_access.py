@@ -6,39 +6,8 @@ import re
 
 import pytest
 
+from tests.testing.conftest import FILES, SMALL, WEIGHTS
 from vcm.testing import HubSimulator, default_lfs
-
-WEIGHTS = bytes(range(256)) * 8
-SMALL = b'{"hidden_size": 8}'
-FILES = {
-    "README.md": b"# Tiny\n",
-    "config.json": SMALL,
-    "empty.txt": b"",
-    "model.safetensors": WEIGHTS,
-    "sub/deeper/more.bin": b"more",
-    "sub/notes.txt": b"notes",
-}
-
-
-@pytest.fixture
-def repo(hub):
-    return hub.add_repo(
-        "acme/tiny",
-        FILES,
-        tags=["v1.0"],
-        card={"license": "mit", "library_name": "transformers", "new_version": "acme/big"},
-        pipeline_tag="text-generation",
-    )
-
-
-@pytest.fixture
-def api(hub, repo):
-    return f"{hub.endpoint}/api/models/acme/tiny"
-
-
-@pytest.fixture
-def web(hub, repo):
-    return f"{hub.endpoint}/acme/tiny"
 
 
 class TestAccess:

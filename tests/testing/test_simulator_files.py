@@ -2,56 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from urllib.parse import quote
 
 import pytest
 
-WEIGHTS = bytes(range(256)) * 8
-SMALL = b'{"hidden_size": 8}'
-FILES = {
-    "README.md": b"# Tiny\n",
-    "config.json": SMALL,
-    "empty.txt": b"",
-    "model.safetensors": WEIGHTS,
-    "sub/deeper/more.bin": b"more",
-    "sub/notes.txt": b"notes",
-}
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def git_blob(content: bytes) -> str:
-    return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()  # noqa: S324
-
-
-def pointer(content: bytes) -> bytes:
-    return (f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256(content)}\nsize {len(content)}\n").encode()
-
-
-@pytest.fixture
-def repo(hub):
-    return hub.add_repo(
-        "acme/tiny",
-        FILES,
-        tags=["v1.0"],
-        card={"license": "mit", "library_name": "transformers", "new_version": "acme/big"},
-        pipeline_tag="text-generation",
-    )
-
-
-@pytest.fixture
-def api(hub, repo):
-    return f"{hub.endpoint}/api/models/acme/tiny"
-
-
-@pytest.fixture
-def web(hub, repo):
-    return f"{hub.endpoint}/acme/tiny"
+from tests.testing.conftest import FILES, SMALL, WEIGHTS, git_blob, pointer, sha256
 
 
 class TestResolve:
