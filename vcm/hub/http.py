@@ -21,7 +21,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 
 from vcm.core import names
-from vcm.errors import CONFIG_ERROR, NETWORK_ERROR, RegistryError
+from vcm.errors import CONFIG_ERROR, RegistryError
 from vcm.version import VERSION
 
 CONNECT_SECONDS = 10.0
@@ -293,6 +293,3 @@ def _reason(error: BaseException) -> str:
         if any(isinstance(each, kind) for each in seen):
             return words
     return "the connection failed"
-
-
-__all__ = ["NETWORK_ERROR", "Address", "Answer", "HttpClient", "NetworkFaultError", "origin", "shown_url"]

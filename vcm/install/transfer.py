@@ -283,7 +283,8 @@ class _Partial:
         os.fsync(self._stream.fileno())
 
     def _advice(self) -> str:
-        if self._wanted.sha256 is None or self._wanted.repo is None:
+        if self._wanted.sha256 is None or self._wanted.size is None:
+            # While locking: no lock could be upgraded to put this right.
             return "what is announced and what is sent do not agree: try again, then tell whoever publishes the file"
         return (
             "the publisher or something on the way changed the file: run vcm lock --upgrade-model "
