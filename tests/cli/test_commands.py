@@ -709,3 +709,19 @@ def test_a_reader_that_leaves_early(command, buffering, synced, project):
     assert result.stderr == ""
     # The parser's own pages end with 1, as all programs that are built on it.
     assert result.returncode == (1 if command == "--help" else 0)
+
+
+def test_what_is_not_for_this_machine_is_skipped_and_said_so(hub, vcm, manifest):
+    hub.add_repo("acme/frames", {"model.onnx": b"weights"})
+    manifest(
+        '[models.here]\nrepo = "acme/frames"\n'
+        '[models.elsewhere]\nrepo = "acme/frames"\nmarker = "sys_platform == \'amiga\'"\n'
+        '[models.later]\nrepo = "acme/frames"\ngroups = ["audio"]\n'
+    )
+    document = json.loads(vcm("sync", "--json").out)
+    assert {model["name"]: model["status"] for model in document["models"]} == {
+        "elsewhere": "skipped",
+        "here": "installed",
+        "later": "skipped",
+    }
+    assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"

@@ -10,10 +10,10 @@ from vcm.cli import output
 from vcm.cli.context import options
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
+from vcm.install.syncing import Synced
 
 if TYPE_CHECKING:
     from vcm.install.session import Session
-    from vcm.install.syncing import Synced
 
 
 def carry_out(
@@ -22,6 +22,7 @@ def carry_out(
     models: Iterable[LockedModel],
     *,
     folders: Sequence[Path] = (),
+    skipped: Iterable[LockedModel] = (),
     json: bool,
 ) -> int:
     """Install models, say what became of each, and give the exit code.
@@ -31,10 +32,12 @@ def carry_out(
         manifest: tells which models are optional; without one, none is.
         models: what to install.
         folders: where to look for bytes first.
+        skipped: locked models that are not for this machine, or in no group that was asked for.
         json: whether to print one JSON document.
     """
     headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
     answers = session.install(session.plan(models), headroom, folders)
+    answers += [Synced(model=model, status="skipped") for model in skipped]
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
     errors = [answer.error for answer in answers if answer.error and answer.model.name not in optional]
     if json:

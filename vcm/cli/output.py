@@ -171,6 +171,7 @@ def print_plan(plan: Plan) -> None:
 
 def print_sync(answers: Sequence[Synced]) -> None:
     """What sync did, one line for each model that is not as before."""
+    answers = [answer for answer in answers if answer.status != "skipped"]
     done = [answer for answer in answers if answer.status in ("installed", "repaired")]
     if all(answer.status == "present" for answer in answers):
         print(f"Nothing to do: {counted(len(answers), 'model')} installed, no network used")
@@ -178,7 +179,7 @@ def print_sync(answers: Sequence[Synced]) -> None:
     fetched, reused = (sum(getattr(answer, key) for answer in done) for key in ("bytes_fetched", "bytes_reused"))
     kept = f", {byte_count(reused)} reused" if reused else ""
     print(f"Installed {counted(len(done), 'model')}: {byte_count(fetched)} fetched{kept}")
-    marks = {"installed": "+", "repaired": "~", "failed": "!", "skipped": "?"}
+    marks = {"installed": "+", "repaired": "~", "failed": "!"}
     for answer in answers:
         if answer.status != "present":
             print(f" {marks[answer.status]} {answer.model.name}  {release(answer.model)}  {answer.status}")

@@ -47,7 +47,8 @@ def sync(
         models = models_in_scope(manifest, locking.after, chosen_groups(group, all_groups))
         if dry_run:
             return _print_plan(session.plan(models), json=json)
-        return carry_out(session, manifest, models, folders=from_folder, json=json)
+        skipped = [model for model in locking.after.models if model not in models]
+        return carry_out(session, manifest, models, folders=from_folder, skipped=skipped, json=json)
 
 
 def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:
