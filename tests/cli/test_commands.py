@@ -711,6 +711,14 @@ def test_a_reader_that_leaves_early(command, buffering, synced, project):
     assert result.returncode == (1 if command == "--help" else 0)
 
 
+def test_verbose_names_every_file_that_is_fetched(hub, vcm, manifest):
+    hub.add_repo("acme/frames", {"model.onnx": b"weights", "config.json": b"{}"})
+    manifest('[models.frames]\nrepo = "acme/frames"\n')
+    assert vcm("sync", "-v").err == (
+        "fetching frames/config.json, 2 B\nfetching 1 file, 7 B\nfetching frames/model.onnx, 7 B\n"
+    )
+
+
 def test_what_is_not_for_this_machine_is_skipped_and_said_so(hub, vcm, manifest):
     hub.add_repo("acme/frames", {"model.onnx": b"weights"})
     manifest(

@@ -81,7 +81,7 @@ def open_session(project: Project, manifest: Manifest | None) -> Session:
         manifest_cache_dir=manifest.cache_dir if manifest else None,
         project_dir=project.folder,
     )
-    return Session(settings, make_reporter(quiet=_options.quiet), Event())
+    return Session(settings, make_reporter(quiet=_options.quiet, verbose=_options.verbosity > 0), Event())
 
 
 def chosen_groups(groups: list[str], all_groups: bool) -> tuple[str, ...]:

@@ -76,8 +76,9 @@ def _system_error(error: OSError) -> VcmError:
     reason = (error.strerror or str(error)).lower()
     if error.errno == errno.ENOENT and error.filename is None:
         return ConfigError("the current folder does not exist any more", hint="cd to another, or name --project DIR")
+    place = f"use {error.filename}" if error.filename else "write to standard output"
     return VcmError(
-        f"cannot write to standard output: {reason}",
+        f"cannot {place}: {reason}",
         error_code=INSUFFICIENT_SPACE if error.errno == errno.ENOSPC else PERMISSION_ERROR,
         hint="check where it leads",
     )
@@ -106,7 +107,9 @@ def _globals(
     cache_dir: Annotated[Path | None, typer.Option("--cache-dir", help="The store's folder.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="No network at all.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
-    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="More detail; twice: tracebacks.")] = 0,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Name every file; twice: tracebacks too.")
+    ] = 0,
     color: Annotated[str, typer.Option("--color", help="auto, always or never.")] = "auto",
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")

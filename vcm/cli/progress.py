@@ -17,19 +17,27 @@ _LOG_SECONDS = 10.0
 _LABEL_WIDTH = 32
 
 
-def make_reporter(*, quiet: bool, stream: TextIO | None = None) -> Reporter:
-    """The reporter that fits where standard error leads."""
+def make_reporter(*, quiet: bool, verbose: bool = False, stream: TextIO | None = None) -> Reporter:
+    """The reporter that fits where standard error leads.
+
+    Args:
+        quiet: tell notices only.
+        verbose: name every file that is fetched.
+        stream: where to; standard error by default.
+    """
     stream = stream or sys.stderr
     if quiet:
-        return NoticeReporter(stream)
-    return TerminalReporter(stream) if stream.isatty() else LogReporter(stream)
+        return NoticeReporter(stream, verbose=verbose)
+    kind = TerminalReporter if stream.isatty() else LogReporter
+    return kind(stream, verbose=verbose)
 
 
 class NoticeReporter(Reporter):
-    """Prints notices, and nothing else."""
+    """Prints notices, and the names of files where that is asked for."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         self._stream = stream
+        self._verbose = verbose
         self._lock = threading.RLock()
         self._noticed: set[str] = set()
 
@@ -38,6 +46,11 @@ class NoticeReporter(Reporter):
             if text not in self._noticed:
                 self._noticed.add(text)
                 self._print(f"note: {text}")
+
+    def file_started(self, label: str, size: int, already: int) -> None:
+        if self._verbose:
+            with self._lock:
+                self._print(f"fetching {label}, {byte_count(size)}")
 
     def waiting(self, label: str, seconds: float, reason: str) -> None:
         with self._lock:
@@ -50,8 +63,8 @@ class NoticeReporter(Reporter):
 class LogReporter(NoticeReporter):
     """A plain line at sensible intervals, without control characters."""
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+        super().__init__(stream, verbose=verbose)
         self._total = self._done = 0
         self._last = self._begun = 0.0
 
@@ -63,6 +76,7 @@ class LogReporter(NoticeReporter):
                 self._print(f"{task}, {byte_count(total_bytes)}")
 
     def file_started(self, label: str, size: int, already: int) -> None:
+        super().file_started(label, size, already)
         with self._lock:
             self._done += already
 
@@ -80,8 +94,8 @@ class LogReporter(NoticeReporter):
 class TerminalReporter(NoticeReporter):
     """One line for the whole and one for each file that is on its way."""
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+        super().__init__(stream, verbose=verbose)
         self._whole: tqdm[Any] | None = None
         self._files: dict[str, tqdm[Any]] = {}
 
@@ -91,6 +105,7 @@ class TerminalReporter(NoticeReporter):
                 self._whole = self._bar(task, total_bytes, 0, position=0)
 
     def file_started(self, label: str, size: int, already: int) -> None:
+        super().file_started(label, size, already)
         with self._lock:
             if self._whole is not None:
                 free = next(n for n in range(1, len(self._files) + 2) if n not in self._positions())
