@@ -40,7 +40,7 @@ def test_the_tour_shows_every_promise_and_leaves_nothing_behind(
             "$ python program.py\nvcm.errors.LockError: models.lock does not fit models.toml: a requirement has "
             "changed\nhint: run vcm lock\n[exit code 1]\n"
         ),
-        " ~ frames  acme/frame-classifier  2.0 COMMIT  2 files, 400.0 kB\n",
+        " ~ frames  acme/frame-classifier  1.0 COMMIT → 2.0 COMMIT  2 files, 400.0 kB\n",
         (
             "vcm.errors.ModelChecksumError: whisper: not what is locked: model.safetensors: expected 600000 bytes, "
             "found 600001 bytes\nhint: run vcm verify --repair\n[exit code 1]\n"

@@ -25,6 +25,18 @@ class Token:
     text: str = field(repr=False)
     source: str
 
+    def checked(self) -> Token:
+        """The token itself, if it can be sent. Only who sends it asks: the gate needs none.
+
+        Raises:
+            ConfigError: it holds characters no token has. The text is not repeated: it is a secret, if a damaged one.
+        """
+        if not self.text.isascii() or not self.text.isprintable() or " " in self.text:
+            raise ConfigError(
+                f"the token in {self.source} holds characters no token has", hint=f"set {self.source} again"
+            )
+        return self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -112,13 +124,13 @@ def _token(environ: Mapping[str, str]) -> Token | None:
         return None
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if environ.get(name, "").strip():
-            return _checked_token(environ[name], name)
+            return Token(environ[name].strip(), name)
     path = _token_path(environ)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
-    return _checked_token(text, str(path)) if text.strip() else None
+    return Token(text.strip(), str(path)) if text.strip() else None
 
 
 def _token_path(environ: Mapping[str, str]) -> Path:
@@ -128,14 +140,6 @@ def _token_path(environ: Mapping[str, str]) -> Path:
     if not home:
         home = os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")  # noqa: PTH118
     return _expanded(home) / "token"
-
-
-def _checked_token(text: str, source: str) -> Token:
-    stripped = text.strip()
-    # The text is not repeated in the message: it is a secret, if a damaged one.
-    if not stripped.isascii() or not stripped.isprintable() or " " in stripped:
-        raise ConfigError(f"the token in {source} holds characters no token has", hint=f"set {source} again")
-    return Token(stripped, source)
 
 
 def _expanded(text: str) -> Path:

@@ -51,7 +51,7 @@ BAD_MANIFESTS: dict[str, tuple[bytes, str, str]] = {
     "merge conflict": (
         b'[models.frames]\n<<<<<<< HEAD\nrepo = "acme/a"\n=======\nrepo = "acme/b"\n>>>>>>> other\n',
         "models.toml:2: merge-conflict markers",
-        "resolve the conflict in models.toml, then run vcm lock",
+        "resolve the conflict in models.toml (of a lock, keep one side whole), then run vcm lock",
     ),
     "unknown key": (
         b'[models.frames]\nrepo = "acme/frames"\nversoin = "~=1"\n',
@@ -124,10 +124,11 @@ def test_manifest(case, project, cache, vcm, listing, error_of):
     from vcm import __version__
 
     text, message, hint = BAD_MANIFESTS[case]
+    hint = hint or "mend it in models.toml"
     message = message.replace("VERSION", __version__)
     (project / "models.toml").write_bytes(text)
     before = listing(project)
-    expected = f"error: {message}\n" + (f"hint: {hint}\n" if hint else "")
+    expected = f"error: {message}\nhint: {hint}\n"
     commands = (
         ["lock"], ["lock", "--check"], ["sync"], ["check"], ["verify"], ["list"], ["show", "frames"],
         ["path", "frames"], ["add", "x", "acme/x"], ["remove", "frames"],
@@ -196,7 +197,7 @@ def test_a_folder_called_models_lock(wants_frames, project, vcm, plain):
     assert vcm("sync").code == 0
 
 
-DAMAGED = "take models.lock from version control, or remove it and run vcm lock"
+DAMAGED = "take one whole version of it from version control, then run vcm lock"
 FOREIGN = ("models.lock: not a vcm lock", "it was left untouched: move it away, or run vcm in another folder")
 
 
@@ -217,7 +218,7 @@ BAD_LOCKS: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
     "merge conflict": (
         conflicted,
         "models.lock:5: merge-conflict markers",
-        "resolve the conflict in models.lock, then run vcm lock",
+        "resolve the conflict in models.lock (of a lock, keep one side whole), then run vcm lock",
     ),
     "duplicate name": (twice, "", DAMAGED),
     "changed digest": (changed_digest, "", DAMAGED),
@@ -616,14 +617,17 @@ BAD_FILES: dict[str, tuple[Fault, str, str, int, str]] = {
     ),
     "gone from the hub": (
         Fault(path=f"*/resolve/*/{WEIGHTS}", status=404, headers={"X-Error-Code": "EntryNotFound"}, times=None),
-        "no such file",
-        "the publisher removed it: run vcm lock --upgrade",
+        "acme/frames at 123456789012: no such file",
+        (
+            "what was locked is gone from the hub: vcm sync --from DIR takes it from a machine that has it, "
+            "vcm lock --upgrade-model frames what there is today"
+        ),
         3,
         "NOT_FOUND",
     ),
     "forbidden": (
         Fault(path=f"*/resolve/*/{WEIGHTS}", status=403, times=None),
-        "access denied",
+        "acme/frames at 123456789012: access denied",
         "set HF_TOKEN to a token that may read it",
         3,
         "AUTHENTICATION_ERROR",

@@ -205,7 +205,7 @@ def test_lock(wants_frames, vcm, frames, hub, project, cache):
     upgraded = vcm("lock", "--upgrade", "--dry-run")
     assert (upgraded.code, upgraded.out) == (
         0,
-        "Would lock 1 model, 15 B\n ~ frames  acme/frames  abcdef0123ab  3 files, 15 B\n",
+        "Would lock 1 model, 15 B\n ~ frames  acme/frames  123456789012 → abcdef0123ab  3 files, 15 B\n",
     )
     assert (project / "models.lock").read_bytes() == text
     result = vcm("lock", "--upgrade-model", "frames")
@@ -391,7 +391,7 @@ def test_optional(manifest, hub, vcm, frames):
         INSTALLED + " ! other  123456789012  failed\n",
         (
             "fetching 2 files, 4.1 kB\n"
-            "error: other/o.onnx: no such repo, or it is private\n"
+            "error: other/o.onnx: acme/other at 123456789012: no such repo, or it is private\n"
             "hint: it is optional, so this is no failure\n"
         ),
     )
@@ -733,3 +733,37 @@ def test_what_is_not_for_this_machine_is_skipped_and_said_so(hub, vcm, manifest)
         "later": "skipped",
     }
     assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"
+
+
+def test_a_sync_that_asked_the_hub_does_not_deny_it(synced, vcm, hub, project):
+    path = project / "models.toml"
+    path.write_text(path.read_text() + "optional = true\n")
+    assert vcm("sync").out.endswith("Nothing to do: 1 model installed\n")
+    assert hub.requests
+    assert vcm("sync").out == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("Bad", "acme/frames"), '"Bad": a model\'s name is made of'),
+        (("x", "acme/frames~=9"), '"acme/frames~=9" names no model: a version is a PEP 440 specifier'),
+    ],
+)
+def test_what_add_was_given_is_not_blamed_on_a_line_of_the_manifest(synced, vcm, words, message):
+    result = vcm("add", *words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {message}")
+    assert "\nhint: " in result.err
+
+
+def test_a_repo_that_is_gone_is_called_so_also_when_it_was_locked(locked, vcm, hub, project):
+    hub.remove("acme/frames")
+    path = project / "models.toml"
+    path.write_text(path.read_text() + "optional = true\n")
+    result = vcm("lock")
+    assert result.code == 3
+    assert result.err.startswith("error: frames: acme/frames: no such repo, or it is private\nhint: check the spelling")
+    hub.add_repo("acme/mirror", {"model.safetensors": b"w"})
+    path.write_text(path.read_text() + 'fallback = ["acme/mirror"]\n')
+    assert vcm("lock").code == 0

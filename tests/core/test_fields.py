@@ -161,7 +161,7 @@ def test_the_markers_of_a_conflict(line):
     with pytest.raises(ConfigError) as caught:
         parse_toml("f.toml", f"a = 1\n{line}\n".encode())
     assert caught.value.message == "f.toml:2: merge-conflict markers"
-    assert caught.value.hint == "resolve the conflict in f.toml, then run vcm lock"
+    assert caught.value.hint == "resolve the conflict in f.toml (of a lock, keep one side whole), then run vcm lock"
 
 
 def table(text: str) -> Table:

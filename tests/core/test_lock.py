@@ -15,7 +15,7 @@ from vcm.core.lock import Lock, LockedFile, LockedModel, lock_text, parse_lock, 
 from vcm.core.manifest import Manifest, Requirement
 from vcm.errors import CONFIG_ERROR, ConfigError
 
-DAMAGED = "take models.lock from version control, or remove it and run vcm lock"
+DAMAGED = "take one whole version of it from version control, then run vcm lock"
 FOREIGN = "it was left untouched: move it away, or run vcm in another folder"
 URL_RULE = "a URL begins with http:// or https:// and names a host"
 WILD = Path(__file__).parents[2].parent / "shared" / "corpora" / "pins" / "wild"
@@ -618,7 +618,7 @@ def test_a_newer_lock_asks_for_a_newer_vcm(version):
 def test_a_merge_conflict_is_named_as_one(marker):
     error = refusal(edited(('name = "words"\n', 'name = "words"\n' + marker)))
     assert error.message == "models.lock:28: merge-conflict markers"
-    assert error.hint == "resolve the conflict in models.lock, then run vcm lock"
+    assert error.hint == "resolve the conflict in models.lock (of a lock, keep one side whole), then run vcm lock"
 
 
 @pytest.mark.parametrize(

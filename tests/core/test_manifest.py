@@ -227,19 +227,19 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         "merge conflict",
         REPO + "<<<<<<< HEAD\nversion = '~=1.2'\n=======\nversion = '~=1.3'\n>>>>>>> theirs\n",
         "models.toml:3: merge-conflict markers",
-        "resolve the conflict in models.toml, then run vcm lock",
+        "resolve the conflict in models.toml (of a lock, keep one side whole), then run vcm lock",
     ),
     (
         "merge conflict with CRLF",
         REPO.replace("\n", "\r\n") + "<<<<<<< HEAD\r\n",
         "models.toml:3: merge-conflict markers",
-        "resolve the conflict in models.toml, then run vcm lock",
+        "resolve the conflict in models.toml (of a lock, keep one side whole), then run vcm lock",
     ),
     (
         "the end of a merge conflict alone",
         REPO + ">>>>>>> theirs\n",
         "models.toml:3: merge-conflict markers",
-        "resolve the conflict in models.toml, then run vcm lock",
+        "resolve the conflict in models.toml (of a lock, keep one side whole), then run vcm lock",
     ),
     (
         "arrays nested too deeply",
@@ -617,7 +617,7 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
 )
 def test_refused_with_place_reason_and_remedy(text, message, hint):
     error = refusal(text)
-    assert (error.message, error.hint) == (message, hint)
+    assert (error.message, error.hint) == (message, hint or "mend it in models.toml")
     assert str(error) == message
     assert (error.error_code, error.exit_code) == (CONFIG_ERROR, 2)
 

@@ -383,3 +383,19 @@ def test_what_a_program_sees():
     with pytest.raises(AttributeError, match="module 'vcm' has no attribute 'gaet'"):
         vcm.gaet  # noqa: B018
     assert (Path(vcm.__file__).parent / "py.typed").is_file()
+
+
+def test_a_source_is_where_the_manifest_says_also_when_the_lock_is_stale(hub, manifest, vcm, project):
+    manifest(f'[models.a]\nurl = "{hub.add_file("m.onnx", b"abc")}"\n')
+    assert vcm("lock").code == 0
+    manifest('[models.a]\nrepo = "acme/x"\n')
+    assert load_config(project).models.sources[0].url == f"{hub.endpoint}/acme/x"
+
+
+def test_progress_counts_what_the_store_has(hub, manifest, vcm, project):
+    hub.add_repo("acme/m", {"config.json": b"{}", "model.safetensors": b"w" * 5000})
+    manifest('[models.m]\nrepo = "acme/m"\n')
+    assert vcm("lock").code == 0
+    calls = []
+    ModelManager(load_config(project)).verify_models(progress_callback=lambda *call: calls.append(call))
+    assert calls[-1] == ("m", 5002, 5002)

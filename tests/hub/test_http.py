@@ -480,11 +480,12 @@ def secure(certificate, loopback, http_answer):
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(connect, secure):
-    with pytest.raises(NetworkFaultError) as caught:
+    with pytest.raises(RegistryError) as caught:
         read(connect(secure.url, TOKEN).http, f"{secure.url}/x")
-    assert str(caught.value) == (
-        f"127.0.0.1:{secure.port}: the certificate cannot be verified (REQUESTS_CA_BUNDLE names others to trust)"
-    )
+    assert str(caught.value) == f"127.0.0.1:{secure.port}: its certificate is signed by nobody in the built-in list"
+    assert caught.value.hint == "if you trust it, set REQUESTS_CA_BUNDLE to the file with its signer's certificate"
+    # Asking again would not help.
+    assert not isinstance(caught.value, NetworkFaultError)
     assert secure.asked == []
 
 

@@ -215,3 +215,15 @@ def test_what_is_locked_names_no_place_of_this_machine(hub, repo, session, read_
     assert isinstance(model, LockedModel)
     assert str(tmp_path) not in repr(model)
     assert hub.endpoint not in repr(model)
+
+
+def test_a_dead_source_takes_no_other_with_it(hub, session, read_manifest):
+    content = b"the same bytes"
+    alive = hub.add_file("alive.onnx", content)
+    promised = f'checksum = "sha256:{hashlib.sha256(content).hexdigest()}"\nsize = {len(content)}\n'
+    text = f'[models.a]\nurl = "http://127.0.0.1:9/dead.onnx"\n{promised}[models.b]\nurl = "{alive}"\n{promised}'
+    within = session()
+    models = within.resolve(read_manifest(text), None).after.models
+    done = within.install(within.plan(models), 1.0)
+    assert [(each.model.name, each.status) for each in done] == [("a", "installed"), ("b", "installed")]
+    assert [seconds for seconds, _ in within.reporter.waits] == [2.0, 4.0, 8.0]

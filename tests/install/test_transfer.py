@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -752,3 +753,33 @@ def test_a_folder_in_the_way_of_a_partial_file(fetching, wanted):
         made.transfer.fetch(wanted)
     assert caught.value.error_code == PERMISSION_ERROR
     assert os.strerror(errno.EISDIR).lower() in str(caught.value)
+
+
+def test_two_states_of_a_file_that_nothing_pins_are_never_glued(hub, fetching):
+    within = fetching()
+    url = hub.add_file("m.onnx", b"a" * 3000)
+    hub.fail(cdn(cut_after=1000))
+    hub.fail(Fault(path="/m.onnx", cut_after=1000))
+    within.before_wait.append(lambda: hub.add_file("m.onnx", b"b" * 3000))
+    fetched = within.transfer.fetch(WantedFile(model="m", path="m.onnx", url=url))
+    assert fetched.sha256 == hashlib.sha256(b"b" * 3000).hexdigest()
+    assert not [each for each in hub.requests if "range" in each.headers]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_file_is_closed_before_it_is_renamed(hub, fetching, wanted, monkeypatch):
+    # Windows renames no open file.
+    within = fetching()
+    admit, open_at_rename = within.blobs.admit, []
+
+    def watched(partial, sha256):
+        inode = partial.stat().st_ino
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                if descriptor.stat().st_ino == inode:
+                    open_at_rename.append(descriptor)
+        admit(partial, sha256)
+
+    monkeypatch.setattr(within.blobs, "admit", watched)
+    within.transfer.fetch(wanted)
+    assert not open_at_rename

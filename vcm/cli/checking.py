@@ -53,13 +53,16 @@ def verify(
     """Hash every byte of every installed model again."""
     project = open_project()
     manifest = project.manifest()
-    chosen = chosen_groups(group, all_groups)
-    models = models_in_scope(manifest, project.fitting_lock(manifest), chosen)
+    models = models_in_scope(manifest, project.fitting_lock(manifest), chosen_groups(group, all_groups))
     with open_session(project, manifest) as session:
         reporter, total = session.reporter, sum(model.size for model in models)
         reporter.started(f"verifying {counted(len(models), 'model')}", total)
-        answers = gate.check(project, manifest, session.store, groups=chosen, full=True, progress=reporter.advanced)
-        reporter.finished()
+        try:
+            answers = [
+                gate.inspect(model, manifest, session.store, full=True, progress=reporter.advanced) for model in models
+            ]
+        finally:
+            reporter.finished()
         failing = [answer for answer in answers if not answer.passes]
         if failing and repair:
             _report_damage(failing)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -40,9 +40,13 @@ class Options:
     @property
     def use_color(self) -> bool:
         """Whether standard error gets colours."""
+        return self.colors(sys.stderr)
+
+    def colors(self, stream: TextIO) -> bool:
+        """Whether that stream gets colours."""
         if self.color != "auto":
             return self.color == "always"
-        return sys.stderr.isatty() and not colors_are_unwanted()
+        return stream.isatty() and not colors_are_unwanted()
 
 
 _options = Options()

@@ -63,7 +63,7 @@ class _Tour:
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         print(_last_lines(done.stdout), end="", flush=True)
@@ -94,7 +94,7 @@ def demo() -> int:
         _publish(hub)
         project = Path(folder, "project")
         project.mkdir()
-        tour = _Tour(project, _environment(hub, Path(folder)), options().use_color)
+        tour = _Tour(project, _environment(hub, Path(folder)), options().colors(sys.stdout))
         try:
             _walk(tour)
         except _Unexpected:

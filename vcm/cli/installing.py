@@ -23,6 +23,7 @@ def carry_out(
     *,
     folders: Sequence[Path] = (),
     skipped: Iterable[LockedModel] = (),
+    asked_hub: bool = False,
     json: bool,
 ) -> int:
     """Install models, say what became of each, and give the exit code.
@@ -33,6 +34,7 @@ def carry_out(
         models: what to install.
         folders: where to look for bytes first.
         skipped: locked models that are not for this machine, or in no group that was asked for.
+        asked_hub: whether locking has used the network before.
         json: whether to print one JSON document.
     """
     headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
@@ -46,7 +48,7 @@ def carry_out(
             document["error"] = output.error_document(errors[0])
         output.print_json(document)
     else:
-        output.print_sync(answers)
+        output.print_sync(answers, asked_hub=asked_hub)
     _print_failures(answers, optional)
     return errors[0].exit_code if errors else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from vcm.cli import output
 from vcm.cli.context import Json, Name, open_project, open_session, options
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
+from vcm.core import names
 from vcm.core.lock import toml_string
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.plan import models_in_scope
@@ -74,9 +76,11 @@ def add(
     values: dict[str, Any] = parse_reference(reference)
     choices = {"include": include, "exclude": exclude, "groups": group, "optional": optional}
     values |= {key: value for key, value in {**choices, "allow-pickle": allow_pickle}.items() if value}
-    project = open_project()
-    before = project.manifest_bytes()
-    return _edit(project, add_model(_text(project), name, values).encode(), before, sync=not no_sync, json=json)
+    try:
+        names.model_name(name)
+    except ValueError as error:
+        raise ConfigError(f'"{name}": {error}', hint="choose another name") from None
+    return _edit(lambda text: add_model(text, name, values), sync=not no_sync, json=json)
 
 
 @command("remove")
@@ -84,22 +88,19 @@ def remove(name: Name, json: Json = False) -> int:
     """Stop requiring a model. Its bytes stay in the store, which other projects may use."""
     from vcm.core.editing import remove_model
 
+    return _edit(lambda text: remove_model(text, name), sync=False, json=json)
+
+
+def _edit(edit: Callable[[str], str], *, sync: bool, json: bool) -> int:
+    """Edit the manifest and lock it. Only when that works is anything written."""
     project = open_project()
     before = project.manifest_bytes()
-    return _edit(project, remove_model(_text(project), name).encode(), before, sync=False, json=json)
-
-
-def _text(project: Project) -> str:
-    project.manifest()
-    return project.manifest_bytes().decode()
-
-
-def _edit(project: Project, after: bytes, before: bytes, *, sync: bool, json: bool) -> int:
-    """Lock an edited manifest. Only when that works is anything written."""
+    edited_from = parse_manifest(before, vcm_version=VERSION)
+    after = edit(before.decode()).encode()
     manifest = parse_manifest(after, vcm_version=VERSION)
     old_lock = project.lock()
     with open_session(project, manifest) as session:
-        locking = session.resolve(manifest, old_lock, edited_from=parse_manifest(before, vcm_version=VERSION))
+        locking = session.resolve(manifest, old_lock, edited_from=edited_from)
         project.write_manifest(after)
         try:
             project.write_lock(locking.after)
@@ -110,8 +111,8 @@ def _edit(project: Project, after: bytes, before: bytes, *, sync: bool, json: bo
             output.print_lock(locking, verb="Locked")
         if sync:
             old = {model.name for model in old_lock.models} if old_lock else set()
-            names = {model.name for model in locking.after.models} - old
-            models = models_in_scope(manifest, locking.after, _groups_of(manifest, names))
+            new = {model.name for model in locking.after.models} - old
+            models = models_in_scope(manifest, locking.after, _groups_of(manifest, new))
             return carry_out(session, manifest, models, json=json)
         if json:
             output.print_json(output.lock_document(locking))
@@ -130,7 +131,7 @@ def lock(
         bool, typer.Option("--upgrade", help="Take the newest that is allowed, for all models.")
     ] = False,
     upgrade_model: Annotated[list[str], typer.Option("--upgrade-model", help="The same for one model.")] = [],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Leave models.lock as it is.")] = False,
     json: Json = False,
 ) -> int:
     """Pin every file of every model by SHA-256 in models.lock."""

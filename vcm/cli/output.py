@@ -114,7 +114,13 @@ def print_lock(locking: Locking, *, verb: str) -> None:
     for status, model in lock_changes(locking):
         if status != "unchanged":
             files = f"{counted(len(model.files), 'file')}, {byte_count(model.size)}"
-            print(f" {marks[status]} {model.name}  {model.repo or model.url}  {release(model)}  {files}")
+            was = locking.before.get(model.name) if status == "changed" and locking.before else None
+            now = (
+                release(model)
+                if was is None or release(was) == release(model)
+                else f"{release(was)} → {release(model)}"
+            )
+            print(f" {marks[status]} {model.name}  {model.repo or model.url}  {now}  {files}")
 
 
 def sync_document(answers: Sequence[Synced]) -> dict[str, Any]:
@@ -169,12 +175,13 @@ def print_plan(plan: Plan) -> None:
             print(f"   {byte_count(file.size):>9}  {file.path}")
 
 
-def print_sync(answers: Sequence[Synced]) -> None:
-    """What sync did, one line for each model that is not as before."""
+def print_sync(answers: Sequence[Synced], *, asked_hub: bool) -> None:
+    """What sync did, one line for each model that is not as before; ``asked_hub`` if locking came before it."""
     answers = [answer for answer in answers if answer.status != "skipped"]
     done = [answer for answer in answers if answer.status in ("installed", "repaired")]
     if all(answer.status == "present" for answer in answers):
-        print(f"Nothing to do: {counted(len(answers), 'model')} installed, no network used")
+        network = "" if asked_hub else ", no network used"
+        print(f"Nothing to do: {counted(len(answers), 'model')} installed{network}")
         return
     fetched, reused = (sum(getattr(answer, key) for answer in done) for key in ("bytes_fetched", "bytes_reused"))
     kept = f", {byte_count(reused)} reused" if reused else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -137,19 +138,28 @@ class TerminalReporter(NoticeReporter):
     def _bar(self, label: str, total: int, already: int, *, position: int) -> tqdm[Any]:
         from tqdm import tqdm
 
+        columns = self._columns()
+        width = min(_LABEL_WIDTH, columns // 3)
         # The end of a path tells files apart.
-        label = label if len(label) <= _LABEL_WIDTH else f"…{label[1 - _LABEL_WIDTH :]}"
+        label = label if len(label) <= width else f"…{label[1 - width :]}"
         return tqdm(
-            desc=label.ljust(_LABEL_WIDTH),
+            desc=label.ljust(width),
             total=total,
             initial=already,
             position=position,
             leave=False,
             unit="B",
             unit_scale=True,
-            dynamic_ncols=True,
+            # Room for the ^C that the terminal echoes: a line that is full would wrap, and not be cleared.
+            ncols=columns - 3,
             file=self._stream,
         )
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns
+        except OSError:
+            return 80
 
     def _print(self, line: str) -> None:
         if self._whole is None:

@@ -48,7 +48,15 @@ def sync(
         if dry_run:
             return _print_plan(session.plan(models), json=json)
         skipped = [model for model in locking.after.models if model not in models]
-        return carry_out(session, manifest, models, folders=from_folder, skipped=skipped, json=json)
+        return carry_out(
+            session,
+            manifest,
+            models,
+            folders=from_folder,
+            skipped=skipped,
+            asked_hub=locking.requested,
+            json=json,
+        )
 
 
 def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:

@@ -58,7 +58,8 @@ def parse_toml(name: str, data: bytes) -> tuple[Document, dict[str, Any]]:
     if marker and data[marker.start() : marker.start() + 1] in (b"<", b">"):
         line = data.count(b"\n", 0, marker.start()) + 1
         raise ConfigError(
-            f"{name}:{line}: merge-conflict markers", hint=f"resolve the conflict in {name}, then run vcm lock"
+            f"{name}:{line}: merge-conflict markers",
+            hint=f"resolve the conflict in {name} (of a lock, keep one side whole), then run vcm lock",
         )
     if data.startswith(b"\xef\xbb\xbf"):
         raise ConfigError(f"{name}:1: begins with a byte-order mark", hint=f"save {name} as UTF-8 without one")

@@ -22,7 +22,7 @@ FILE_NAME = "models.lock"
 LOCK_VERSION = 1
 _HEADER = "# Written by vcm lock; not meant to be edited by hand.\n"
 _FOREIGN_HINT = "it was left untouched: move it away, or run vcm in another folder"
-_DAMAGED_HINT = "take models.lock from version control, or remove it and run vcm lock"
+_DAMAGED_HINT = "take one whole version of it from version control, then run vcm lock"
 _FILE_KEYS = frozenset({"path", "size", "sha256", "oid"})
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from vcm.core import names
 from vcm.core.fields import Table, parse_toml, shown
 from vcm.core.wording import did_you_mean, listed
+from vcm.errors import ConfigError
 
 # packaging takes as long to import as everything else here, and most manifests need none of it: it waits until used.
 
@@ -58,6 +59,11 @@ class Requirement:
     optional: bool = False
     marker: str | None = None
     allow_pickle: bool = False
+
+    @property
+    def repos(self) -> tuple[str, ...]:
+        """The repos to try, in order; none for a url."""
+        return () if self.repo is None else (self.repo, *self.fallback)
 
     def applies(self, environment: Mapping[str, str] | None = None) -> bool:
         """Whether the environment marker allows this model here.
@@ -127,10 +133,17 @@ def parse_manifest(data: bytes, *, vcm_version: str, file_name: str = FILE_NAME)
         ConfigError: names file, line, key, what was found, what is allowed.
     """
     document, values = parse_toml(file_name, data)
-    top = Table(document, (), values)
+    try:
+        return _manifest(Table(document, (), values), vcm_version)
+    except ConfigError as error:
+        error.hint = error.hint or f"mend it in {file_name}"
+        raise
+
+
+def _manifest(top: Table, vcm_version: str) -> Manifest:
     project = top.table("project")
     name = project.text("name")
-    requires = project.text("requires-vcm", _specifier)
+    requires = project.text("requires-vcm", specifier)
     project.finish()
     if requires is not None and not _contains(requires, vcm_version):
         raise project.error(
@@ -171,7 +184,7 @@ def _requirement(name: str, tables: Table) -> Requirement:
     requirement = Requirement(
         name=name,
         repo=table.text("repo", names.repo_id),
-        version=table.text("version", _specifier),
+        version=table.text("version", specifier),
         revision=table.text("revision", names.revision),
         include=table.texts("include", _pattern) or (),
         exclude=table.texts("exclude", _pattern) or (),
@@ -230,13 +243,18 @@ def parse_checksum(text: str) -> Checksum:
     return Checksum(algorithm, digits.lower())
 
 
-def _contains(specifier: str, version: str) -> bool:
+def _contains(requires: str, version: str) -> bool:
     from packaging.specifiers import SpecifierSet
 
-    return SpecifierSet(specifier).contains(version, prereleases=True)
+    return SpecifierSet(requires).contains(version, prereleases=True)
 
 
-def _specifier(text: str) -> None:
+def specifier(text: str) -> None:
+    """Whether this is a PEP 440 specifier.
+
+    Raises:
+        ValueError: with what is allowed.
+    """
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:

@@ -86,7 +86,8 @@ def load_config(path: str | Path) -> Config:
     for requirement in in_scope(manifest, ("*",)):
         locked = lock.get(requirement.name) if lock else None
         commit = f"/tree/{locked.commit}" if locked and locked.commit else ""
-        repo = locked.repo if locked else requirement.repo
+        # A stale lock may hold a url where the manifest has a repo by now.
+        repo = (locked.repo if locked else None) or requirement.repo
         sources.append(
             ModelSource(
                 name=requirement.name,

@@ -88,8 +88,6 @@ def check(
     store: Store,
     *,
     groups: Collection[str] = (),
-    full: bool = False,
-    progress: Callable[[str, int], None] | None = None,
 ) -> list[Checked]:
     """Look at every model that matters here.
 
@@ -98,8 +96,6 @@ def check(
         manifest: what is required.
         store: where the models are.
         groups: groups that matter beside the models without one.
-        full: hash every byte, instead of comparing size, time and inode first.
-        progress: told of model and number of bytes hashed.
 
     Raises:
         LockError: there is no lock, or it is stale.
@@ -107,10 +103,7 @@ def check(
         VcmError: the store cannot be read.
     """
     lock = project.fitting_lock(manifest)
-    return [
-        inspect(model, manifest, store, full=full, progress=progress)
-        for model in models_in_scope(manifest, lock, groups)
-    ]
+    return [inspect(model, manifest, store) for model in models_in_scope(manifest, lock, groups)]
 
 
 def inspect(
@@ -122,6 +115,13 @@ def inspect(
     progress: Callable[[str, int], None] | None = None,
 ) -> Checked:
     """Look at one model.
+
+    Args:
+        model: what the lock promises.
+        manifest: whether it is optional, and its groups.
+        store: where it is.
+        full: hash every byte, instead of comparing size, time and inode first.
+        progress: told of model and number of bytes hashed.
 
     Raises:
         VcmError: the store cannot be read.
@@ -196,6 +196,5 @@ def locked_model(project: Project, manifest: Manifest, name: str) -> LockedModel
             f'no model "{name}" in models.toml{did_you_mean(name, known)}',
             hint=f"models of this project: {', '.join(known) or 'none'}",
         )
-    model = project.fitting_lock(manifest).get(name)
-    assert model is not None  # noqa: S101  (a fitting lock names every model)
-    return model
+    # A lock that fits names every model.
+    return {model.name: model for model in project.fitting_lock(manifest).models}[name]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Dict, List, Optional  # noqa: UP035  (the published signatures)
 
 from vcm.core import names
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest, parse_checksum
-from vcm.core.plan import SnapshotState
+from vcm.core.plan import Plan, SnapshotState
+from vcm.core.reference import file_name
 from vcm.core.reporter import Reporter
 from vcm.core.wording import did_you_mean
 from vcm.enforce.config import Config, ModelSource
@@ -18,6 +20,7 @@ from vcm.install.session import Session
 from vcm.settings import Settings, read_settings
 from vcm.store.files import disk_errors
 from vcm.store.project import Project
+from vcm.store.store import Store
 
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -42,8 +45,11 @@ class ModelManager:
             project = Project(config.project)
             self._manifest = project.manifest()
             self._locked = {model.name: model for model in project.fitting_lock(self._manifest).models}
-        for source in config.models.sources:
-            self._locked.setdefault(source.name, _from_source(source))
+        else:
+            for source in config.models.sources:
+                if source.name in self._locked:
+                    raise ConfigError(f"{source.name}: two sources have this name", hint="name each model once")
+                self._locked[source.name] = _from_source(source)
         self._settings = self._read_settings()
         self.cache_dir: Path = self._settings.cache_dir
 
@@ -77,10 +83,10 @@ class ModelManager:
         wanted = self.config.models.sources if sources is None else sources
         models = [self._model(source.name, source) for source in wanted]
         optional = {source.name for source in wanted if source.optional}
-        reporter = _CallbackReporter(models, progress_callback)
         headroom = self._manifest.disk_headroom if self._manifest else DEFAULT_HEADROOM
-        with Session(self._settings, reporter) as session:
-            answers = session.install(session.plan(models), headroom)
+        plan = Store(self._settings.cache_dir).plan(models)
+        with Session(self._settings, _CallbackReporter(plan, progress_callback)) as session:
+            answers = session.install(plan, headroom)
         for answer in answers:
             if answer.error is not None and answer.model.name not in optional:
                 raise answer.error
@@ -91,7 +97,7 @@ class ModelManager:
         model = self._locked.get(model_name)
         if model is None:
             return False
-        store = Session(self._settings).store
+        store = Store(self._settings.cache_dir)
         try:
             with disk_errors(store.root):
                 return store.snapshots.state(model) is SnapshotState.INSTALLED
@@ -105,7 +111,7 @@ class ModelManager:
             ConfigError: there is no such model.
         """
         model = self._model(model_name)
-        folder = Session(self._settings).store.snapshots.path(model.tree_digest)
+        folder = Store(self._settings.cache_dir).snapshots.path(model.tree_digest)
         return folder / model.files[0].path if model.source == "url" else folder
 
     def _model(self, name: str, source: ModelSource | None = None) -> LockedModel:
@@ -123,8 +129,6 @@ class ModelManager:
 
 def _from_source(source: ModelSource) -> LockedModel:
     """A direct file whose configuration says all there is to know is as good as locked."""
-    from vcm.install.resolving import file_name
-
     try:
         checksum = parse_checksum(f"{source.algorithm}:{source.checksum}")
     except ValueError as error:
@@ -149,10 +153,12 @@ def _from_source(source: ModelSource) -> LockedModel:
 class _CallbackReporter(Reporter):
     """Adds up the bytes of each model's files for a callback."""
 
-    def __init__(self, models: Iterable[LockedModel], callback: ProgressCallback | None) -> None:
+    def __init__(self, plan: Plan, callback: ProgressCallback | None) -> None:
         self._callback = callback
-        self._total = {model.name: model.size for model in models}
-        self._done = dict.fromkeys(self._total, 0)
+        self._total = {each.model.name: each.model.size for each in plan.models}
+        # What the store has already, and what comes with another file, is never announced.
+        self._done = {each.model.name: each.bytes_to_reuse for each in plan.models}
+        self._lock = threading.Lock()
 
     def file_started(self, label: str, size: int, already: int) -> None:
         self.advanced(label, already)
@@ -160,6 +166,7 @@ class _CallbackReporter(Reporter):
     def advanced(self, label: str, count: int) -> None:
         # A name of a hand-made source may hold a slash itself.
         name = max((name for name in self._total if label.startswith(f"{name}/")), key=len)
-        self._done[name] += count
-        if self._callback is not None:
-            self._callback(name, self._done[name], self._total[name])
+        with self._lock:
+            self._done[name] += count
+            if self._callback is not None:
+                self._callback(name, self._done[name], self._total[name])

@@ -8,6 +8,7 @@ which may be a signature.
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -199,6 +200,7 @@ class HttpClient:
         sent = {"User-Agent": f"vcm/{VERSION}", "Accept-Encoding": "identity", **headers}
         if self._address.token and origin(url) == self._hub_origin:
             sent["Authorization"] = f"Bearer {self._address.token}"
+        proxies = get_environ_proxies(url, no_proxy=None)
         try:
             prepared = self._session.prepare_request(requests.Request(method, url, headers=sent))
             # By the adapter: the session would read the body of a redirect to its end, however far that is.
@@ -207,16 +209,23 @@ class HttpClient:
                 stream=True,
                 timeout=(CONNECT_SECONDS, self._address.read_seconds),
                 verify=self._address.ca_bundle or True,
-                proxies=get_environ_proxies(url, no_proxy=None),
+                proxies=proxies,
             )
-        except requests.exceptions.InvalidProxyURL as error:
-            raise RegistryError(
-                f"{_host(url)}: the proxy of the environment is no address",
-                hint="check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY",
-            ) from error
         except requests.exceptions.InvalidURL as error:
+            if proxies:
+                raise RegistryError(
+                    f"{_host(url)}: the proxy of the environment is no address",
+                    hint="check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY",
+                ) from error
             raise RegistryError(f"{_host(url)}: not an address: {shown_url(url)}") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if _is_among_causes(ssl.SSLCertVerificationError, error):
+                # Asking again does not help: somebody has to be trusted first.
+                trusted = self._address.ca_bundle or "the built-in list"
+                raise RegistryError(
+                    f"{_host(url)}: its certificate is signed by nobody in {trusted}",
+                    hint="if you trust it, set REQUESTS_CA_BUNDLE to the file with its signer's certificate",
+                ) from error
             raise NetworkFaultError(
                 f"{_host(url)}: {_reason(error)}",
                 hint="check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR",
@@ -275,21 +284,25 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (urllib3.exceptions.ReadTimeoutError, "no byte came for too long"),
     (urllib3.exceptions.IncompleteRead, "fewer bytes than announced"),
     (ConnectionResetError, "connection reset"),
-    (urllib3.exceptions.SSLError, "the certificate cannot be verified (REQUESTS_CA_BUNDLE names others to trust)"),
+    (urllib3.exceptions.SSLError, "no TLS can be spoken with it"),
     (urllib3.exceptions.DecodeError, "the compressed body is damaged"),
 )
 
 
 def _reason(error: BaseException) -> str:
     """The cause deep inside, in words; texts of libraries may hold signed addresses and are not repeated."""
+    return next((words for kind, words in _REASONS if _is_among_causes(kind, error)), "the connection failed")
+
+
+def _is_among_causes(kind: type[BaseException], error: BaseException) -> bool:
+    """Whether an error, or one that it wraps in any of the ways libraries do, is of that kind."""
     seen: list[BaseException] = []
     pending: list[object] = [error]
     while pending:
         each = pending.pop()
+        if isinstance(each, kind):
+            return True
         if isinstance(each, BaseException) and each not in seen:
             seen.append(each)
             pending += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
-    for kind, words in _REASONS:
-        if any(isinstance(each, kind) for each in seen):
-            return words
-    return "the connection failed"
+    return False

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, ModelNotFoundError, RegistryError
+from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError
 from vcm.hub.http import NetworkFaultError
 from vcm.hub.retries import RETRIED_STATUS, retry_after
 
+_CHECK_URL = "check the url in models.toml"
 _DISABLED = "Access to this resource is disabled."
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
@@ -29,10 +30,11 @@ def refusal(  # noqa: PLR0911  (a table in words)
         token_source: where the token that was sent came from; None when none was sent.
     """
     about = f"{subject}: " if subject else ""
+    who = "the hub" if repo else "the server"
     code = headers.get("X-Error-Code", "")
     said = plain_text(headers.get("X-Error-Message", ""))
     if status in RETRIED_STATUS:
-        reason = "too many requests" if status == _TOO_MANY else f"the hub answers {status}"
+        reason = "too many requests" if status == _TOO_MANY else f"{who} answers {status}"
         seconds = retry_after(headers)
         when = "later" if seconds is None else f"in {seconds:.0f} s"
         return NetworkFaultError(f"{about}{reason}", hint=f"try again {when}", retry_after=seconds)
@@ -58,10 +60,10 @@ def refusal(  # noqa: PLR0911  (a table in words)
         return RegistryError(
             f"{about}access denied" + (f" ({said})" if said else ""),
             error_code=AUTHENTICATION_ERROR,
-            hint=_token_hint(token_source),
+            hint=_token_hint(token_source) if repo or token_source else _CHECK_URL,
         )
     return RegistryError(
-        f"{about}the hub answers {status}" + (f" ({said})" if said else ""),
+        f"{about}{who} answers {status}" + (f" ({said})" if said else ""), hint="" if repo else _CHECK_URL
     )
 
 
@@ -78,12 +80,12 @@ def _gated(about: str, page: str, said: str, token_source: str | None) -> Regist
 
 def _missing(about: str, token_source: str | None, *, is_repo: bool) -> RegistryError:
     if not is_repo:
-        return ModelNotFoundError(f"{about}not found", hint="check the url in models.toml")
+        return ModelNotFoundError(f"{about}not found", hint=_CHECK_URL)
     if token_source is None:
         hint = "check the spelling; for a private repo set HF_TOKEN"
     else:
         hint = f"check the spelling, and that the token in {token_source} may read it"
-    return ModelNotFoundError(f"{about}no such repo, or it is private", error_code=NOT_FOUND, hint=hint)
+    return ModelNotFoundError(f"{about}no such repo, or it is private", hint=hint)
 
 
 def _token_hint(token_source: str | None) -> str:

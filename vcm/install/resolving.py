@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Event
-from urllib.parse import unquote, urlsplit
 
 from packaging.specifiers import SpecifierSet
 
-from vcm.core import names
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
+from vcm.core.reference import file_name
 from vcm.core.reporter import Reporter
 from vcm.core.selection import Selection, refuse_pickle, select, weight_format
 from vcm.core.versions import Candidate, candidates
@@ -23,7 +21,6 @@ from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
     NOT_FOUND,
-    ConfigError,
     ModelDownloadError,
     ModelNotFoundError,
     RegistryError,
@@ -94,7 +91,7 @@ class Resolver:
 
     def _model(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> LockedModel:
         if requirement.url is not None:
-            return self._direct(requirement, None if upgrade else before)
+            return self._direct(requirement, requirement.url, None if upgrade else before)
         if (
             before is not None
             and before.source == "huggingface"
@@ -107,7 +104,7 @@ class Resolver:
         return self._first_usable(requirement, before)
 
     def _keep(self, requirement: Requirement, before: LockedModel) -> LockedModel | None:
-        """The model at the commit it is locked to; None when that commit is another repo's business."""
+        """The model at the commit it is locked to; None when the repo is gone, or is another one by now."""
         repo = before.repo if before.fallback_for else requirement.repo
         assert repo is not None and before.commit is not None  # noqa: S101, PT018
         try:
@@ -115,8 +112,12 @@ class Resolver:
         except ModelNotFoundError as error:
             if repo != before.repo:
                 return None
-            with suppress(ModelNotFoundError):
-                _check_identity(self._client.info(repo, None), before, requirement.name)
+            try:
+                now = self._client.info(repo, None)
+            except ModelNotFoundError:
+                # Not the commit alone, the repo is gone: a fallback may do, and without one that is what to say.
+                return None
+            _check_identity(now, before, requirement.name)
             error.hint = f"the locked commit is gone: vcm lock --upgrade-model {requirement.name} takes a newer one"
             raise
         if before.repo in (repo, info.repo):
@@ -128,9 +129,8 @@ class Resolver:
         return replace(self._locked(requirement, choice, before), fallback_for=before.fallback_for)
 
     def _first_usable(self, requirement: Requirement, before: LockedModel | None) -> LockedModel:
-        assert requirement.repo is not None  # noqa: S101
-        first_error: RegistryError | ModelDownloadError | None = None
-        for repo in (requirement.repo, *requirement.fallback):
+        errors: list[RegistryError | ModelDownloadError] = []
+        for repo in requirement.repos:
             try:
                 choice = self._choose(repo, requirement)
                 if choice.info.repo != repo:
@@ -141,14 +141,13 @@ class Resolver:
             except (RegistryError, ModelDownloadError) as error:
                 if error.error_code not in (AUTHENTICATION_ERROR, NOT_FOUND):
                     raise
-                first_error = first_error or error
+                errors.append(error)
                 continue
-            if first_error is None:
+            if not errors:
                 return model
-            self._reporter.notice(f"{requirement.name}: {first_error.message}; {repo} was taken instead")
+            self._reporter.notice(f"{requirement.name}: {errors[0].message}; {repo} was taken instead")
             return replace(model, fallback_for=requirement.repo)
-        assert first_error is not None  # noqa: S101
-        raise first_error
+        raise errors[0]
 
     def _choose(self, repo: str, requirement: Requirement) -> _Choice:
         if requirement.version is None:
@@ -240,6 +239,7 @@ class Resolver:
                     path=file.path,
                     url=self._client.file_url(info.repo, info.commit, file.path),
                     repo=info.repo,
+                    commit=info.commit,
                     size=file.size,
                     oid=file.oid,
                 )
@@ -248,26 +248,24 @@ class Resolver:
 
         return tuple(self._file_pool.map(locked, selection.files))
 
-    def _direct(self, requirement: Requirement, before: LockedModel | None) -> LockedModel:
+    def _direct(self, requirement: Requirement, url: str, before: LockedModel | None) -> LockedModel:
         """A direct file; it is fetched at lock time unless the manifest says all there is to know."""
-        assert requirement.url is not None  # noqa: S101
-        path = file_name(requirement.url, requirement.name)
+        path = file_name(url, requirement.name)
         refuse_pickle([RemoteFile(path, 0)], requirement)
-        if before is not None and before.url == requirement.url and _keeps_promises(before.files[0], requirement):
+        if before is not None and before.url == url and _keeps_promises(before.files[0], requirement):
             file = before.files[0]
         else:
-            file = self._direct_file(requirement, path)
+            file = self._direct_file(requirement, url, path)
         return LockedModel(
             name=requirement.name,
             source="url",
-            url=requirement.url,
+            url=url,
             format=weight_format(path),
             type=requirement.type,
             files=(file,),
         )
 
-    def _direct_file(self, requirement: Requirement, path: str) -> LockedFile:
-        assert requirement.url is not None  # noqa: S101
+    def _direct_file(self, requirement: Requirement, url: str, path: str) -> LockedFile:
         checksum = requirement.checksum
         sha256 = checksum.hex if checksum and checksum.algorithm == "sha256" else None
         if sha256 is not None and requirement.size is not None:
@@ -275,28 +273,13 @@ class Resolver:
         wanted = WantedFile(
             model=requirement.name,
             path=path,
-            url=requirement.url,
+            url=url,
             size=requirement.size,
             sha256=sha256,
             checksum=checksum,
         )
         fetched = self._transfer.fetch(wanted)
         return LockedFile(path, fetched.size, fetched.sha256)
-
-
-def file_name(url: str, model: str) -> str:
-    """The name under which a direct file stands in its snapshot: the last part of the address.
-
-    Raises:
-        ConfigError: it has none that every system can hold.
-    """
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
-    try:
-        return names.portable_file_path(name)
-    except ValueError as error:
-        raise ConfigError(
-            f"the url gives no usable file name: {error}", hint=f"use another url for [models.{model}]", model=model
-        ) from None
 
 
 def _keeps_promises(file: LockedFile, requirement: Requirement) -> bool:

@@ -14,7 +14,7 @@ from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
 from vcm.core.manifest import Manifest
 from vcm.core.plan import Plan
 from vcm.core.reporter import Reporter
-from vcm.errors import NETWORK_ERROR, RegistryError
+from vcm.errors import RegistryError
 from vcm.settings import Settings
 from vcm.store.project import Project
 from vcm.store.store import Store
@@ -76,7 +76,7 @@ class Session:
                 f"the token in {settings.withheld_token} is not sent to {settings.endpoint}, which only models.toml "
                 f"names; if you trust it, set HF_ENDPOINT={settings.endpoint}"
             )
-        token = settings.token
+        token = settings.token.checked() if settings.token else None
         address = Address(settings.endpoint, token.text if token else None, settings.ca_bundle)
 
         def wait(seconds: float, _: str) -> None:
@@ -94,7 +94,6 @@ class Session:
         if self.settings.offline:
             raise RegistryError(
                 "this needs the hub, and this run is offline",
-                error_code=NETWORK_ERROR,
                 hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
             )
         with self._connecting:
@@ -131,9 +130,12 @@ class Session:
         Raises:
             VcmError: a model cannot be locked.
         """
-        if before is not None and staleness(before, manifest) is None and not upgrade:
-            return Locking(before, before, requested=False)
+        if before is not None and staleness(before, manifest) is None:
+            if not upgrade:
+                return Locking(before, before, requested=False)
+            edited_from = manifest
         kept = _unchanged(manifest, before, edited_from)
+        kept = {} if "*" in upgrade else {name: model for name, model in kept.items() if name not in upgrade}
         open_questions = [requirement for requirement in manifest.models if requirement.name not in kept]
         if open_questions:
             from vcm.install.resolving import Resolver

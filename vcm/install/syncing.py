@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState
@@ -16,6 +19,7 @@ from vcm.core.wording import byte_count, counted
 from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
+    NETWORK_ERROR,
     NOT_FOUND,
     NOT_INSTALLED,
     DiskSpaceError,
@@ -118,23 +122,42 @@ class Installer:
         model, root = planned.model, self._store.snapshots.path(planned.model.tree_digest)
         if planned.state is SnapshotState.INSTALLED:
             return Synced(model=model, status="present", path=root)
-        fetched = 0
-        try:
-            for file in model.files:
-                result = coming[file.sha256].result()
-                if file.sha256 not in self._counted:
-                    self._counted.add(file.sha256)
-                    fetched += result.bytes_fetched
-            with disk_errors(self._store.root), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
-                if self._store.snapshots.state(model) is not SnapshotState.INSTALLED:
-                    self._store.blobs.settle()
-                    self._store.snapshots.build(model, self._store.blobs.path)
-        except VcmError as error:
-            return Synced(model=model, status="failed", bytes_fetched=fetched, error=error)
+        fetched, errors = self._collect(model, coming)
+        if not errors:
+            try:
+                self._build(model)
+            except VcmError as error:
+                errors.append(error)
+        if errors:
+            if planned.state is SnapshotState.DAMAGED:
+                # What cannot be repaired is not left standing: a program that can do without it may start.
+                with suppress(OSError):
+                    self._store.snapshots.discard(model.tree_digest)
+            return Synced(model=model, status="failed", bytes_fetched=fetched, error=errors[0])
         status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
         return Synced(
             model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=max(0, model.size - fetched)
         )
+
+    def _build(self, model: LockedModel) -> None:
+        with disk_errors(self._store.root), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+            if self._store.snapshots.state(model) is not SnapshotState.INSTALLED:
+                self._store.blobs.settle()
+                self._store.snapshots.build(model, self._store.blobs.path)
+
+    def _collect(self, model: LockedModel, coming: dict[str, Future[Fetched]]) -> tuple[int, list[VcmError]]:
+        """Wait for all files of a model: the bytes that came for them over the network, and what failed."""
+        fetched, errors = 0, list[VcmError]()
+        for file in model.files:
+            try:
+                result = coming[file.sha256].result()
+            except VcmError as error:
+                errors.append(_named(error, model, file))
+            else:
+                if file.sha256 not in self._counted:
+                    self._counted.add(file.sha256)
+                    fetched += result.bytes_fetched
+        return fetched, errors
 
     def _obtain(self, sources: list[tuple[LockedModel, LockedFile]]) -> Fetched:
         """Have a blob in the store, with bytes that were hashed in this run; any of the models it is in will do."""
@@ -152,14 +175,26 @@ class Installer:
                 model=model.name,
                 file=file.path,
             )
-        *others, last = sources
-        for other_model, other_file in others:
+        return self._fetch_from_any(sources, self._transfer)
+
+    def _fetch_from_any(
+        self, sources: list[tuple[LockedModel, LockedFile]], transfer: Callable[[], Transfer]
+    ) -> Fetched:
+        failed: list[ModelDownloadError] = []
+        unreachable: set[str] = set()
+        for model, file in sources:
+            host = urlsplit(self._file_url(model, file)).netloc
+            if host in unreachable:
+                continue
             try:
-                return self._fetch(other_model, other_file)
+                return self._fetch(transfer, model, file)
             except ModelDownloadError as error:
-                if error.error_code not in (AUTHENTICATION_ERROR, NOT_FOUND, CHECKSUM_MISMATCH):
+                if error.error_code == NETWORK_ERROR:
+                    unreachable.add(host)
+                elif error.error_code not in (AUTHENTICATION_ERROR, NOT_FOUND, CHECKSUM_MISMATCH):
                     raise
-        return self._fetch(*last)
+                failed.append(error)
+        raise failed[-1]
 
     def _is_here(self, file: LockedFile) -> bool:
         """Whether the store has the blob, or could take it from a folder that was named."""
@@ -177,18 +212,25 @@ class Installer:
             for candidate in self._nearby.candidates(file.size, file.path)
         )
 
-    def _fetch(self, model: LockedModel, file: LockedFile) -> Fetched:
-        assert self._transfer is not None  # noqa: S101
-        return self._transfer().fetch(
+    def _fetch(self, transfer: Callable[[], Transfer], model: LockedModel, file: LockedFile) -> Fetched:
+        return transfer().fetch(
             WantedFile(
                 model=model.name,
                 path=file.path,
                 url=self._file_url(model, file),
                 repo=model.repo,
+                commit=model.commit,
                 size=file.size,
                 sha256=file.sha256,
             )
         )
+
+
+def _named(error: VcmError, model: LockedModel, file: LockedFile) -> VcmError:
+    """The error with this model's name: two models that share a blob share what happened to it."""
+    own = copy(error)
+    own.model, own.file = model.name, file.path
+    return own
 
 
 def _is(candidate: Path, file: LockedFile) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from vcm.core.digest import CHUNK, git_blob_hash
 from vcm.core.reporter import Reporter
-from vcm.errors import ModelChecksumError, ModelDownloadError, RegistryError
+from vcm.errors import NOT_FOUND, ModelChecksumError, ModelDownloadError, RegistryError
 from vcm.hub.client import HubClient
 from vcm.hub.http import Answer, NetworkFaultError, origin
 from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
@@ -94,7 +94,7 @@ class Transfer:
                     except ModelChecksumError:
                         self._throw_away(partial, wanted)
                         raise
-                partial.make_durable()
+                partial.finish()
                 self._blobs.admit(partial.path, digest)
                 return Fetched(digest, partial.size, partial.received)
             finally:
@@ -128,6 +128,9 @@ class Transfer:
             raise KeyboardInterrupt
 
     def _attempt(self, partial: _Partial, wanted: WantedFile) -> None:
+        if partial.size and not wanted.is_pinned:
+            # The file may have changed since, and no digest would tell that two of its states were glued together.
+            self._throw_away(partial, wanted)
         headers = {"Range": f"bytes={partial.size}-"} if partial.size else {}
         with self._client.http.request("GET", wanted.url, headers, leave_origin=True) as answer:
             if answer.status == _NOT_SATISFIABLE and partial.size:
@@ -143,6 +146,7 @@ class Transfer:
                 raise NetworkFaultError(
                     "the server sent another part of the file than was asked for", hint="try again later"
                 )
+            _refuse_page(answer, wanted)
             partial.announce(answer)
             for chunk in answer.chunks():
                 partial.append(chunk)
@@ -157,7 +161,7 @@ class Transfer:
             return NetworkFaultError("the signed download address was refused", hint="try again later")
         if wanted.repo and origin(answer.url) != origin(wanted.url) and answer.status not in RETRIED_STATUS:
             return RegistryError(f"the download server answers {answer.status}", hint="try again later")
-        return self._client.refused(answer, "", wanted.repo)
+        return self._client.refused(answer, wanted.source, wanted.repo)
 
 
 class _Partial:
@@ -278,9 +282,10 @@ class _Partial:
                 raise self._mismatch(str(wanted.checksum), f"{wanted.checksum.algorithm}:{found}")
         return digest
 
-    def make_durable(self) -> None:
-        """Have the bytes on the disk before the file gets its name."""
+    def finish(self) -> None:
+        """Have the bytes on the disk before the file gets its name; Windows renames no open file."""
         os.fsync(self._stream.fileno())
+        self._stream.close()
 
     def _advice(self) -> str:
         if self._wanted.sha256 is None or self._wanted.size is None:
@@ -302,10 +307,26 @@ class _Partial:
         )
 
 
+def _refuse_page(answer: Answer, wanted: WantedFile) -> None:
+    kind = answer.headers.get("Content-Type", "").lower()
+    if wanted.repo is None and kind.startswith("text/html") and not wanted.path.endswith((".html", ".htm")):
+        raise RegistryError(
+            "the address leads to a web page, not to a file",
+            error_code=NOT_FOUND,
+            hint="of a repo, name the id: vcm add NAME namespace/name; of a file, its own address",
+        )
+
+
 def _as_download_error(error: RegistryError, wanted: WantedFile) -> ModelDownloadError:
+    hint = error.hint
+    if error.error_code == NOT_FOUND and wanted.repo and wanted.sha256 and wanted.size is not None:
+        hint = (
+            "what was locked is gone from the hub: vcm sync --from DIR takes it from a machine that has it, "
+            f"vcm lock --upgrade-model {wanted.model} what there is today"
+        )
     return ModelDownloadError(
         error.message,
-        hint=error.hint,
+        hint=hint,
         error_code=error.error_code,
         model=wanted.model,
         file=wanted.path,

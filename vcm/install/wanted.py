@@ -16,6 +16,7 @@ class WantedFile:
         path: the file's path inside the model.
         url: where to ask for it.
         repo: the repo it is in; None for a direct url.
+        commit: the commit of that repo.
         size: bytes; None when nobody promised it.
         sha256: bare hex; None when it is to be found out.
         oid: git blob id of the content, where the hub gave one.
@@ -26,10 +27,21 @@ class WantedFile:
     path: str
     url: str
     repo: str | None = None
+    commit: str | None = None
     size: int | None = None
     sha256: str | None = None
     oid: str | None = None
     checksum: Checksum | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in words: ``acme/frames at 3f2c1b0a9d8e``."""
+        return f"{self.repo} at {self.commit[:12]}" if self.repo and self.commit else ""
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether wrong bytes would be noticed: pieces of two answers may only then stand in one file."""
+        return not (self.sha256 is None and self.oid is None and self.checksum is None)
 
     @property
     def label(self) -> str:

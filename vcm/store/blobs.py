@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 
-from vcm.store.files import READ_ONLY, copy_file, hash_file, sync_folder, temporary_name
+from vcm.store.files import READ_ONLY, copy_file, hash_file, remove_file, sync_folder, temporary_name
 
 _POLL_SECONDS = 0.2
 
@@ -49,7 +49,7 @@ class BlobStore:
     def discard(self, sha256: str) -> None:
         """Forget a blob; snapshots that link to its bytes keep them."""
         with suppress(FileNotFoundError):
-            self.path(sha256).unlink()
+            remove_file(self.path(sha256))
 
     def prepare(self) -> None:
         """Make the folders."""
@@ -66,6 +66,9 @@ class BlobStore:
         Its name is durable after ``settle``: one that a loss of power takes back is only fetched again.
         """
         partial.chmod(READ_ONLY)
+        if os.name == "nt":
+            # It replaces no read-only file, and what stands there may be the same small file of another model.
+            self.discard(sha256)
         partial.replace(self.path(sha256))
 
     def settle(self) -> None:

@@ -134,7 +134,9 @@ def link_file(source: Path, target: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """A durable, read-only copy."""
+    """A durable, read-only copy, which takes no room where the file system can share the bytes (reflink)."""
+    if _reflink(source, target):
+        return
     with source.open("rb") as reading, target.open("xb") as writing:
         shutil.copyfileobj(reading, writing, CHUNK)
         writing.flush()
@@ -160,6 +162,13 @@ def _reflink(source: Path, target: Path) -> bool:
         return False
     target.chmod(READ_ONLY)
     return True
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, a read-only one too."""
+    if os.name == "nt":
+        path.chmod(0o666)
+    path.unlink()
 
 
 def remove_folder(folder: Path) -> None:
