@@ -9,12 +9,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Result
+from vcm.core.manifest import Requirement, parse_manifest
 from vcm.testing import HubSimulator
+from vcm.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,7 +37,16 @@ def copy_of_the_project(target: Path) -> Path:
 
 
 def test_no_block_is_forgotten() -> None:
-    known = ["vcm demo", "vcm init", "[models.minilm]", "vcm.gate()", "vcm sync --locked", "HubSimulator", "pytest"]
+    known = [
+        "vcm demo",
+        "vcm init",
+        "[models.minilm]",
+        "[models.profanity]",
+        "vcm.gate()",
+        "vcm sync --locked",
+        "HubSimulator",
+        "pytest",
+    ]
     assert len(BLOCKS) == len(known)
     assert all(any(word in text for _, text in BLOCKS) for word in known)
 
@@ -105,6 +117,14 @@ def _locked_commit(project: Path) -> str:
     lock = project / "models.lock"
     match = re.search(r'^commit = "(\w+)"', lock.read_text(), re.MULTILINE) if lock.exists() else None
     return match[1] if match else ""
+
+
+def test_the_manifest_in_full_has_every_key_and_is_one() -> None:
+    text = block("toml", "[models.profanity]")
+    manifest = parse_manifest(text.encode(), vcm_version=VERSION)
+    assert [model.name for model in manifest.models] == ["frames", "whisper", "profanity"]
+    keys = {each.name.replace("_", "-") for each in fields(Requirement)} - {"name"}
+    assert {key for key in keys if re.search(rf"^{key} = ", text, re.MULTILINE)} == keys
 
 
 def test_the_hub_for_tests() -> None:
