@@ -144,7 +144,8 @@ def _from_source(source: ModelSource) -> LockedModel:
         raise ConfigError(f"{source.name}: url: {error}", hint="name the file's own address") from None
     if source.size_bytes < 0:
         raise ConfigError(
-            f"{source.name}: size_bytes: expected a whole number of at least 0, found {source.size_bytes}"
+            f"{source.name}: size_bytes: expected a whole number of at least 0, found {source.size_bytes}",
+            hint="put the file's published size there",
         )
     file = LockedFile(file_name(source.url, source.name), source.size_bytes, checksum.hex)
     return LockedModel(name=source.name, source="url", url=source.url, files=(file,))
