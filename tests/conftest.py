@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Lock
 
 import pytest
 
+from vcm.core.manifest import Manifest, parse_manifest
+from vcm.core.reporter import Reporter
+from vcm.session import Session
+from vcm.settings import Settings, Token
 from vcm.testing import HubSimulator
+from vcm.version import VERSION
 
 TOKEN = "hf_simulatedTokenOfTheTests"
 
@@ -23,6 +30,48 @@ class Result:
     code: int
     out: str
     err: str
+
+
+class Notes(Reporter):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+        self.tasks: list[tuple[str, int]] = []
+        self.progress: dict[str, int] = defaultdict(int)
+        self.already: dict[str, int] = {}
+        self.waits: list[tuple[float, str]] = []
+        self.finished_files: list[str] = []
+        self.ends = 0
+        self.on_start: Callable[[], object] = lambda: None
+        self.on_advance: Callable[[], object] = lambda: None
+        self._lock = Lock()
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    def started(self, task: str, total_bytes: int) -> None:
+        self.tasks.append((task, total_bytes))
+        self.on_start()
+
+    def file_started(self, label: str, size: int, already: int) -> None:
+        self.already[label] = already
+        with self._lock:
+            self.progress[label] = already
+
+    def advanced(self, label: str, count: int) -> None:
+        with self._lock:
+            self.progress[label] += count
+        self.on_advance()
+
+    def file_finished(self, label: str) -> None:
+        self.finished_files.append(label)
+
+    def waiting(self, label: str, seconds: float, reason: str) -> None:
+        self.waits.append((seconds, reason))
+
+    def finished(self) -> None:
+        self.ends += 1
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +148,40 @@ def vcm_process(project: Path) -> Callable[..., subprocess.Popen[str]]:
         )
 
     return start
+
+
+@pytest.fixture
+def read_manifest() -> Callable[[str], Manifest]:
+    """Reads a manifest's text."""
+
+    def read(text: str) -> Manifest:
+        return parse_manifest(text.encode(), vcm_version=VERSION)
+
+    return read
+
+
+@pytest.fixture
+def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
+    """Makes sessions of the test's store and hub; ``session.reporter`` is a Notes."""
+    made: list[Session] = []
+
+    def make(
+        token: str | None = None, *, folder: Path = cache, offline: bool = False, cancelled: Event | None = None
+    ) -> Session:
+        settings = Settings(
+            cache_dir=folder,
+            endpoint=hub.endpoint,
+            token=Token(token, "HF_TOKEN") if token else None,
+            offline=offline,
+        )
+        notes = Notes()
+        new = Session(settings, notes, cancelled, sleep=lambda _: None)
+        made.append(new)
+        return new
+
+    yield make
+    for each in made:
+        each.close()
 
 
 def snapshot_files(cache: Path) -> dict[str, bytes]:

@@ -20,9 +20,11 @@ ALLOWED = {
     "store": {"core", "errors", "version"},
     "hub": {"core", "errors", "version"},
     "install": {"hub", "store", "settings", "core", "errors"},
-    "enforce": {"install", "store", "settings", "core", "errors"},
+    "resolve": {"install", "hub", "store", "settings", "core", "errors"},
+    "session": {"resolve", "install", "hub", "store", "settings", "core", "errors"},
+    "enforce": {"session", "resolve", "install", "store", "settings", "core", "errors"},
     "testing": set(),
-    "cli": {"enforce", "install", "store", "settings", "core", "errors", "version", "testing"},
+    "cli": {"enforce", "session", "resolve", "install", "store", "settings", "core", "errors", "version", "testing"},
     "__init__": {"enforce", "errors", "version"},
     "__main__": {"cli"},
 }
@@ -43,7 +45,7 @@ OUTSIDE = {
 # The rules touch nothing: no disk, no clock, no environment, no log.
 PURE = {"os", "io", "pathlib", "random", "logging", "subprocess", "datetime", "threading", *OUTSIDE}
 # Where an import may wait until it is used, because the gate must start fast.
-LAZY = {"__main__", "cli", "settings", "store", "install", "enforce", "core"}
+LAZY = {"__main__", "cli", "settings", "store", "install", "resolve", "session", "enforce", "core"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
 

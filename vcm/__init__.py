@@ -14,7 +14,9 @@ The map, from the rules to the terminal; each package may import what stands abo
     settings          the one reader of the environment
     store             the disk: blobs, snapshots, project files
     hub               the network: HTTP, the hub's API
-    install           hub → store: resolving, transfers, syncing
+    install           hub → store: transfers, syncing
+    resolve           hub → lock: choosing, following, what has changed since
+    session           one run over one project: what to ask, what to install
     enforce           yes or no: the gate, ModelManager, AnalysisPipeline
     cli               parses, calls, prints
     testing           a hub on loopback, for tests of vcm and of programs that use it; imports nothing of the above

@@ -19,7 +19,7 @@ import pytest
 
 from vcm.core.manifest import parse_manifest
 from vcm.errors import VcmError
-from vcm.install.session import Session
+from vcm.session import Session
 from vcm.settings import Settings
 from vcm.testing import Fault
 

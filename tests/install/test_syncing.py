@@ -323,7 +323,7 @@ def test_nothing_to_fetch_needs_no_space(locked, install):
 
 def test_a_disk_that_is_too_small(tmp_path):
     from vcm.core.lock import LockedFile, LockedModel
-    from vcm.install.session import Session
+    from vcm.session import Session
     from vcm.settings import Settings
 
     with Patcher() as patcher, HubSimulator() as hub:

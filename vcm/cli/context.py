@@ -18,7 +18,7 @@ from vcm.store.project import Project
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
-    from vcm.install.session import Session
+    from vcm.session import Session
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Groups = Annotated[list[str], typer.Option("--group", help="Also the models of this group (may be repeated).")]
@@ -76,7 +76,7 @@ def open_store(project: Project, manifest: Manifest) -> Store:
 def open_session(project: Project, manifest: Manifest | None) -> Session:
     """A session with this run's settings, for commands that may fetch."""
     from vcm.cli.progress import make_reporter
-    from vcm.install.session import Session
+    from vcm.session import Session
 
     settings = read_settings(
         cache_dir=_options.cache_dir,

@@ -13,7 +13,7 @@ from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
 from vcm.install.syncing import Synced
 
 if TYPE_CHECKING:
-    from vcm.install.session import Session
+    from vcm.session import Session
 
 
 def carry_out(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from vcm.core.plan import Plan
     from vcm.enforce.gate import Checked
     from vcm.errors import VcmError
-    from vcm.install.session import Locking
     from vcm.install.syncing import Synced
+    from vcm.session import Locking
 
 SHORT_COMMIT = 12
 

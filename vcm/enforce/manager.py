@@ -16,7 +16,7 @@ from vcm.core.reporter import Reporter
 from vcm.core.wording import did_you_mean
 from vcm.enforce.config import Config, ModelSource
 from vcm.errors import ConfigError, VcmError
-from vcm.install.session import Session
+from vcm.session import Session
 from vcm.settings import Settings, read_settings
 from vcm.store.files import disk_errors
 from vcm.store.project import Project

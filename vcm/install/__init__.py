@@ -1,1 +1,1 @@
-"""Moving bytes from the hub to the store: locking and syncing."""
+"""Moving bytes from the hub to the store."""

@@ -11,8 +11,8 @@ import pytest
 from vcm.core.lock import LockedModel
 from vcm.core.reporter import Reporter
 from vcm.errors import LOCK_OUTDATED, NETWORK_ERROR, LockError, RegistryError
-from vcm.install.session import Session
 from vcm.install.syncing import Synced
+from vcm.session import Session
 from vcm.settings import Settings, read_settings
 from vcm.store.project import Project
 from vcm.testing import Fault, HubSimulator

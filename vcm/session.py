@@ -138,7 +138,7 @@ class Session:
         kept = {} if "*" in upgrade else {name: model for name, model in kept.items() if name not in upgrade}
         open_questions = [requirement for requirement in manifest.models if requirement.name not in kept]
         if open_questions:
-            from vcm.install.resolving import Resolver
+            from vcm.resolve.resolving import Resolver
 
             client, transfer = self._connect()
             resolver = Resolver(client, transfer, self.reporter, self.cancelled)
