@@ -41,7 +41,7 @@ def carry_out(
     answers = session.install(session.plan(models), headroom, folders)
     answers += [Synced(model=model, status="skipped") for model in skipped]
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
-    errors = [answer.error for answer in answers if answer.error and answer.model.name not in optional]
+    errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
     if json:
         document = output.sync_document(answers)
         if errors:
@@ -57,6 +57,6 @@ def _print_failures(answers: Sequence[Synced], optional: set[str]) -> None:
     for answer in answers:
         if answer.error is None:
             continue
-        if answer.model.name in optional:
+        if answer.model.root in optional:
             answer.error.hint = "it is optional, so this is no failure"
         output.print_error(answer.error, color=options().use_color)

@@ -151,9 +151,10 @@ class Table:
             raise self.error(key, f"expected a number from {least:g} to {most:g}, found {shown(value)}")
         return float(value)
 
-    def boolean(self, key: str) -> bool:
-        """True or false; false where the key is missing."""
-        return bool(self._get(key, bool))
+    def boolean(self, key: str, *, missing: bool = False) -> bool:
+        """True or false; ``missing`` where the key is."""
+        value = self._get(key, bool)
+        return missing if value is None else value
 
     def texts(self, key: str, check: Callable[[str], object] | None = None) -> tuple[str, ...] | None:
         """An array of strings, each of which passes ``check``."""

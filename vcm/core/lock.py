@@ -50,9 +50,12 @@ class LockedModel:
     Attributes:
         source: ``huggingface``, or ``url`` for a direct file.
         repo: the canonical repo id on the hub.
+        asked: the repo id that was asked for, where the hub calls that repo by another name.
         repo_id: the hub's own ``_id`` of that repo, which a new repo under an old name does not have.
         requested: the specifier or revision that was asked for; None for the default branch.
+        committed: when the commit was made, ISO 8601 as the hub gives it; only where a policy asks for its age.
         fallback_for: the repo that was asked for, when another was taken.
+        via: the model of the manifest that pulled this one in.
         format: the one weight format that was taken, where the repo has weights.
     """
 
@@ -60,6 +63,7 @@ class LockedModel:
     source: Literal["huggingface", "url"]
     files: tuple[LockedFile, ...]
     repo: str | None = None
+    asked: str | None = None
     url: str | None = None
     repo_id: str | None = None
     gated: str | None = None
@@ -67,10 +71,17 @@ class LockedModel:
     version: str | None = None
     ref: str | None = None
     commit: str | None = None
+    committed: str | None = None
     fallback_for: str | None = None
+    via: str | None = None
     format: str | None = None
     type: str | None = None
     license: str | None = None
+
+    @property
+    def root(self) -> str:
+        """The model of the manifest that this one is here for: itself, or the one that pulled it in."""
+        return self.via or self.name
 
     @cached_property
     def tree_digest(self) -> str:
@@ -87,6 +98,7 @@ class LockedModel:
 _TEXT_KEYS = (
     ("source", "source"),
     ("repo", "repo"),
+    ("asked", "asked"),
     ("url", "url"),
     ("repo-id", "repo_id"),
     ("gated", "gated"),
@@ -94,7 +106,9 @@ _TEXT_KEYS = (
     ("version", "version"),
     ("ref", "ref"),
     ("commit", "commit"),
+    ("committed", "committed"),
     ("fallback-for", "fallback_for"),
+    ("via", "via"),
     ("format", "format"),
     ("type", "type"),
     ("license", "license"),
@@ -294,7 +308,10 @@ def _one_of(*choices: str) -> Any:
 
 _CHECKS = {key: _printable for key, _ in _TEXT_KEYS} | {
     "repo": names.repo_id,
+    "asked": names.repo_id,
+    "committed": names.date,
     "fallback-for": names.repo_id,
+    "via": names.model_name,
     "url": names.http_url,
     "gated": _one_of("auto", "manual"),
     "ref": names.revision,
@@ -305,7 +322,7 @@ _CHECKS = {key: _printable for key, _ in _TEXT_KEYS} | {
 
 def staleness(lock: Lock, manifest: Manifest) -> str | None:
     """Why the lock does not fit the manifest any more, in a few words; None where it fits."""
-    locked = {model.name for model in lock.models}
+    locked = {model.root for model in lock.models}
     wanted = {model.name for model in manifest.models}
     reasons = []
     if wanted - locked:

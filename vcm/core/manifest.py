@@ -26,7 +26,7 @@ CHECKSUM_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128, "blake2b": 128, "
 _LONGEST_SPECIFIER = 256
 _MOST_STARS = 4  # matching takes time to the power of this
 _URL_ONLY = ("checksum", "size")
-_REPO_ONLY = ("version", "revision", "include", "exclude", "fallback")
+_REPO_ONLY = ("version", "revision", "include", "exclude", "fallback", "follow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Requirement:
     optional: bool = False
     marker: str | None = None
     allow_pickle: bool = False
+    follow: bool = True
 
     @property
     def repos(self) -> tuple[str, ...]:
@@ -197,6 +198,7 @@ def _requirement(name: str, tables: Table) -> Requirement:
         optional=table.boolean("optional"),
         marker=table.text("marker", _marker),
         allow_pickle=table.boolean("allow-pickle"),
+        follow=table.boolean("follow", missing=True),
     )
     table.finish()
     _refuse_impossible(requirement, table, tables)

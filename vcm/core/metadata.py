@@ -27,6 +27,8 @@ class RepoInfo:
         task: the ``pipeline_tag``.
         license: the licence's id on the card.
         new_version: the card's pointer to a successor repo.
+        base_models: repos this one was made from, as the card says.
+        is_adapter: whether the card says that it only works on top of them.
     """
 
     repo: str
@@ -37,6 +39,8 @@ class RepoInfo:
     task: str | None = None
     license: str | None = None
     new_version: str | None = None
+    base_models: tuple[str, ...] = ()
+    is_adapter: bool = False
 
 
 @dataclass(frozen=True, slots=True)

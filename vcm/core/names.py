@@ -15,6 +15,7 @@ MODEL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,94}[a-z0-9])?")
 _REPO_PART = re.compile(r"[A-Za-z0-9._-]{1,96}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 _TASK = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
@@ -84,6 +85,13 @@ def is_commit(text: str) -> bool:
 def is_sha256(text: str) -> bool:
     """Whether this is a SHA-256 in lower-case hex."""
     return _SHA256.fullmatch(text) is not None
+
+
+def date(text: str) -> str:
+    """A moment as the Hub writes it, ISO 8601 in UTC: ``2026-01-31T12:00:00.000Z``."""
+    if not _DATE.fullmatch(text):
+        raise ValueError("a date is written as 2026-01-31T12:00:00Z")
+    return text
 
 
 def task(text: str) -> str:

@@ -117,4 +117,4 @@ def models_in_scope(manifest: Manifest, lock: Lock, groups: Collection[str] = ()
         ConfigError: a group that no model is in.
     """
     wanted = {requirement.name for requirement in in_scope(manifest, groups)}
-    return [model for model in lock.models if model.name in wanted]
+    return [model for model in lock.models if model.root in wanted]

@@ -130,7 +130,7 @@ def inspect(
         findings = store.snapshots.inspect(
             model, full=full, progress=(lambda count: progress(model.name, count)) if progress else None
         )
-    requirement = manifest.get(model.name) or Requirement(name=model.name)
+    requirement = manifest.get(model.root) or Requirement(name=model.root)
     path = store.snapshots.path(model.tree_digest)
     return Checked(model, path, tuple(findings), requirement.optional, requirement.groups)
 

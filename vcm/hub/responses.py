@@ -48,6 +48,8 @@ def repo_info(value: Any, subject: str) -> RepoInfo:
         task=_optional(info.get("pipeline_tag"), names.task),
         license=_license(card, info.get("tags")),
         new_version=_optional(card.get("new_version"), names.repo_id),
+        base_models=_base_models(card),
+        is_adapter=_is_adapter(card, info.get("tags")),
     )
 
 
@@ -149,3 +151,17 @@ def _license(card: dict[str, Any], tags: Any) -> str | None:
         marked = (tag.removeprefix("license:") for tag in tags if isinstance(tag, str) and tag.startswith("license:"))
         found = next(marked, None)
     return _short_text(found)
+
+
+def _base_models(card: dict[str, Any]) -> tuple[str, ...]:
+    found = card.get("base_model")
+    named = (_optional(each, names.repo_id) for each in (found if isinstance(found, list) else [found]))
+    return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def _is_adapter(card: dict[str, Any], tags: Any) -> bool:
+    # The hub itself adds the tag: https://huggingface.co/docs/hub/model-cards#specifying-a-base-model
+    computed = isinstance(tags, list) and any(
+        isinstance(tag, str) and tag.startswith("base_model:adapter:") for tag in tags
+    )
+    return card.get("base_model_relation") == "adapter" or computed
