@@ -39,6 +39,7 @@ class VcmError(Exception):
         model: the model's name in the manifest, where one is concerned.
         file: the file's path inside the model, where one is concerned.
         retry_after: seconds after which a second try makes sense, where the other side said so.
+        others: what failed for other models in the same run.
     """
 
     error_code = CONFIG_ERROR
@@ -61,6 +62,7 @@ class VcmError(Exception):
         self.model = model
         self.file = file
         self.retry_after = retry_after
+        self.others: tuple[VcmError, ...] = ()
 
     @property
     def exit_code(self) -> int:
