@@ -32,16 +32,6 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.fixture
-def lock(session, read_manifest):
-    """Locks a manifest's text; what was noticed and asked is in ``session.reporter`` and ``hub.requests``."""
-
-    def make(text, before=None, *, upgrade=(), token=None, within=None):
-        return (within or session(token)).resolve(read_manifest(text), before, upgrade=upgrade).after
-
-    return make
-
-
 def only(lock: Lock) -> LockedModel:
     (model,) = lock.models
     return model

@@ -88,10 +88,13 @@ def lock_document(locking: Locking) -> dict[str, Any]:
     """The JSON answer of ``lock``."""
     return {
         "changed": locking.before != locking.after,
+        "small_files_fetched": locking.small_files_fetched,
+        "small_files_reused": locking.small_files_reused,
         "models": [
             {
                 **model_document(model),
                 "status": status,
+                "via": model.via,
                 "tree_digest": f"sha256:{model.tree_digest}",
                 "size": model.size,
                 "files": len(model.files),
@@ -121,6 +124,11 @@ def print_lock(locking: Locking, *, verb: str) -> None:
                 else f"{release(was)} → {release(model)}"
             )
             print(f" {marks[status]} {model.name}  {model.repo or model.url}  {now}  {files}")
+    if locking.small_files_fetched or locking.small_files_reused:
+        print(
+            f"Small files hashed: {locking.small_files_fetched} fetched, "
+            f"{locking.small_files_reused} already on this machine"
+        )
 
 
 def sync_document(answers: Sequence[Synced]) -> dict[str, Any]:
