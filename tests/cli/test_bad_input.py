@@ -58,7 +58,7 @@ BAD_MANIFESTS: dict[str, tuple[bytes, str, str]] = {
         'models.toml:3: models.frames.versoin: unknown key, did you mean "version"?',
         (
             "allowed here: repo, version, revision, include, exclude, fallback, url, checksum, size, type, groups, "
-            "optional, marker, allow-pickle"
+            "optional, marker, allow-pickle, follow"
         ),
     ),
     "unknown table": (

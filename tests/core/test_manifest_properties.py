@@ -135,7 +135,7 @@ anything = st.recursive(
 )
 MODEL_KEYS = (
     "repo", "version", "revision", "include", "exclude", "fallback", "url", "checksum", "size", "type", "groups",
-    "optional", "marker", "allow-pickle", "unknown",
+    "optional", "marker", "allow-pickle", "follow", "unknown",
 )  # fmt: skip
 OTHER_KEYS = (
     "project.name", "project.requires-vcm", "project", "models", "hub.endpoint", "hub", "cache.dir",
@@ -189,6 +189,7 @@ by_repo = st.fixed_dictionaries(
     {"repo": repos},
     optional={
         **common,
+        "follow": st.just(value=False),
         "version": st.sampled_from(["~=1.2", ">=1,<2", "==1.*"]),
         "include": st.lists(globs, min_size=1, max_size=3),
         "exclude": st.lists(globs, min_size=1, max_size=3),
