@@ -262,13 +262,13 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         "unknown top key",
         "[hub]\n[model]\n",
         'models.toml:2: model: unknown key, did you mean "models"?',
-        "allowed here: project, models, hub, cache, pipeline",
+        "allowed here: project, models, hub, cache, pipeline, policy",
     ),
     (
         "unknown top key that is near nothing",
         "zzz = 1\n",
         "models.toml:1: zzz: unknown key",
-        "allowed here: project, models, hub, cache, pipeline",
+        "allowed here: project, models, hub, cache, pipeline, policy",
     ),
     (
         "unknown key of a model",
@@ -800,7 +800,11 @@ def test_the_name_is_meaning():
         ),
         pytest.param(REPO, REPO.replace("\n", "\r\n"), id="line endings"),
         pytest.param(REPO, "models = { a = { repo = 'acme/a' } }", id="inline tables"),
-        pytest.param(REPO, REPO + "optional = false\nallow-pickle = false\nfollow = true\ngroups = []\n", id="defaults written out"),
+        pytest.param(
+            REPO,
+            REPO + "optional = false\nallow-pickle = false\nfollow = true\ngroups = []\n",
+            id="defaults written out",
+        ),
         pytest.param(REPO + "exclude = []\nfallback = []", REPO, id="empty lists"),
         pytest.param(REPO + "version = '>=1,<2'", REPO + "version = '<2,>=1'", id="order of specifiers"),
         pytest.param(REPO + "version = '>=1,<2'", REPO + "version = ' >= 1 , < 2 '", id="blanks in specifiers"),
@@ -811,6 +815,7 @@ def test_the_name_is_meaning():
         pytest.param(REPO, REPO + "[hub]\nendpoint = 'https://hub.example'\n", id="hub"),
         pytest.param(REPO, REPO + "[cache]\ndir = 'x'\ndisk-headroom = 3\n", id="cache"),
         pytest.param(REPO, REPO + "[project]\nname = 'x'\nrequires-vcm = '>=0.1'\n", id="project"),
+        pytest.param(REPO, REPO + "[policy]\nlicenses = ['mit']\n[policy.exceptions.a]\nlicenses = 'x'\n", id="policy"),
         pytest.param(REPO, REPO + "[pipeline.detectors.x]\nkind = 'k'\nmodel = 'a'\n", id="pipeline"),
     ],
 )

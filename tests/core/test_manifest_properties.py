@@ -52,6 +52,14 @@ disk-headroom = 3
 kind = "frames"
 model = "frames"
 options = { threshold = 0.5 }
+
+[policy]
+licenses = ["apache-2.0", "cc-by-*"]
+max-size = "1.5 GB"
+min-age = "7 days"
+
+[policy.exceptions.whisper]
+licenses = "bought"
 """
 
 
@@ -140,7 +148,8 @@ MODEL_KEYS = (
 OTHER_KEYS = (
     "project.name", "project.requires-vcm", "project", "models", "hub.endpoint", "hub", "cache.dir",
     "cache.disk-headroom", "pipeline", "pipeline.detectors", "pipeline.detectors.x", "pipeline.detectors.x.kind",
-    "pipeline.detectors.x.model", "pipeline.detectors.x.options", "models.b", "models.b.repo",
+    "pipeline.detectors.x.model", "pipeline.detectors.x.options", "models.b", "models.b.repo", "policy",
+    "policy.licenses", "policy.owners", "policy.formats", "policy.max-size", "policy.min-age", "policy.exceptions",
 )  # fmt: skip
 
 
