@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import Result
 from vcm.core.manifest import Requirement, parse_manifest
+from vcm.core.policy import Policy
 from vcm.testing import HubSimulator
 from vcm.version import VERSION
 
@@ -125,6 +126,7 @@ def test_the_manifest_in_full_has_every_key_and_is_one() -> None:
     assert [model.name for model in manifest.models] == ["frames", "whisper", "profanity"]
     keys = {each.name.replace("_", "-") for each in fields(Requirement)} - {"name"}
     assert {key for key in keys if re.search(rf"^{key} = ", text, re.MULTILINE)} == keys
+    assert all(getattr(manifest.policy, each.name) for each in fields(Policy))
 
 
 def test_the_hub_for_tests() -> None:

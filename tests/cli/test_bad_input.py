@@ -58,13 +58,13 @@ BAD_MANIFESTS: dict[str, tuple[bytes, str, str]] = {
         'models.toml:3: models.frames.versoin: unknown key, did you mean "version"?',
         (
             "allowed here: repo, version, revision, include, exclude, fallback, url, checksum, size, type, groups, "
-            "optional, marker, allow-pickle"
+            "optional, marker, allow-pickle, follow"
         ),
     ),
     "unknown table": (
         b'[modles.frames]\nrepo = "acme/frames"\n',
         'models.toml:1: modles: unknown key, did you mean "models"?',
-        "allowed here: project, models, hub, cache, pipeline",
+        "allowed here: project, models, hub, cache, pipeline, policy",
     ),
     "repo is a number": (
         b"[models.frames]\nrepo = 7\n",

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from vcm.core.formats import FORMATS, weight_format
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
-from vcm.core.selection import FORMATS, Selection, holds_pickle, refuse_pickle, select, weight_format
+from vcm.core.selection import Selection, refuse_pickle, select
 from vcm.errors import CONFIG_ERROR, ConfigError
 
 
@@ -29,104 +30,10 @@ def refusal(paths: str | list[str], **keys: Any) -> ConfigError:
     return caught.value
 
 
-def test_the_order_of_preference():
-    assert FORMATS == (
-        "safetensors",
-        "gguf",
-        "onnx",
-        "openvino",
-        "coreml",
-        "tflite",
-        "flax",
-        "tensorflow",
-        "pytorch",
-    )
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("model.safetensors", "safetensors"),
-        ("model-00001-of-00002.safetensors", "safetensors"),
-        ("model.safetensors.index.json", "safetensors"),
-        ("model.safetensors.index.fp16.json", "safetensors"),
-        ("unet/diffusion_pytorch_model.fp16.safetensors", "safetensors"),
-        ("MODEL.SAFETENSORS", "safetensors"),
-        ("model.Q4_K_M.gguf", "gguf"),
-        ("onnx/model.onnx", "onnx"),
-        ("onnx/model.onnx_data", "onnx"),
-        ("onnx/model.onnx_data_1", "onnx"),
-        ("model.onnx.data", "onnx"),
-        ("model.ort", "onnx"),
-        ("openvino/openvino_model.bin", "openvino"),
-        ("openvino_model_qint8.xml", "openvino"),
-        ("Model.mlmodel", "coreml"),
-        ("Model.mlpackage/Data/com.apple.CoreML/weights/weight.bin", "coreml"),
-        ("Model.mlmodelc/model.mil", "coreml"),
-        ("model.tflite", "tflite"),
-        ("model.task", "tflite"),
-        ("flax_model.msgpack", "flax"),
-        ("flax_model.msgpack.index.json", "flax"),
-        ("tf_model.h5", "tensorflow"),
-        ("tf_model.h5.index.json", "tensorflow"),
-        ("model.keras", "tensorflow"),
-        ("saved_model.pb", "tensorflow"),
-        ("a/variables/variables.data-00000-of-00001", "tensorflow"),
-        ("pytorch_model.bin", "pytorch"),
-        ("pytorch_model.bin.index.json", "pytorch"),
-        ("model.pt", "pytorch"),
-        ("model.pth", "pytorch"),
-        ("last.ckpt", "pytorch"),
-        ("data.pkl", "pytorch"),
-        ("model.joblib", "pytorch"),
-        ("model.nemo", "pytorch"),
-        ("rust_model.ot", "pytorch"),
-        ("config.json", None),
-        ("index.json", None),
-        ("tokenizer.model", None),
-        ("README.md", None),
-        ("safetensors", None),
-        ("model.safetensors.md", None),
-        ("modeling.py", None),
-        ("x.xml", None),
-        ("notopenvino_model.xml", None),
-    ],
-)
-def test_the_format_of_a_file_by_its_name(path, expected):
-    assert weight_format(path) == expected
-
-
-@pytest.mark.parametrize(
-    ("path", "pickle"),
-    [
-        ("pytorch_model.bin", True),
-        ("a/b.PT", True),
-        ("x.pth", True),
-        ("x.ckpt", True),
-        ("x.pkl", True),
-        ("x.pickle", True),
-        ("x.joblib", True),
-        ("x.npy", True),
-        ("x.npz", True),
-        ("x.nemo", True),
-        ("x.mar", True),
-        ("training_args.bin", True),
-        ("openvino/openvino_model.bin", False),
-        ("pytorch_model.bin.index.json", False),
-        ("x.safetensors", False),
-        ("x.gguf", False),
-        ("bin", False),
-        ("x.bin.md", False),
-    ],
-)
-def test_what_may_be_unpickled(path, pickle):
-    assert holds_pickle(path) is pickle
-
-
 MANY = (
     "README.md config.json tokenizer.json model.safetensors pytorch_model.bin tf_model.h5 flax_model.msgpack "
     "onnx/model.onnx onnx/model.onnx_data openvino/openvino_model.bin openvino/openvino_model.xml m.gguf m.tflite "
-    "m.mlmodel"
+    "m.mlmodel ggml-m.bin m.pdiparams"
 )
 
 
@@ -140,7 +47,7 @@ def test_of_many_formats_safetensors_is_taken_with_everything_that_is_no_weight(
     ]
     assert selection.format == "safetensors"
     assert selection.left_out == FORMATS[1:]
-    assert selection.saved == 100
+    assert selection.saved == 120
     assert selection.unmatched == ()
 
 

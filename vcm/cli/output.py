@@ -33,6 +33,7 @@ def error_document(error: VcmError) -> dict[str, Any]:
         "hint": error.hint,
         "model": error.model,
         "retry_after": error.retry_after,
+        **({"details": list(error.details)} if error.details else {}),
     }
 
 
@@ -40,6 +41,8 @@ def print_error(error: VcmError, *, color: bool) -> None:
     """What happened and what to do next, on standard error."""
     red, cyan, plain = ("\033[1;31m", "\033[1;36m", "\033[0m") if color else ("", "", "")
     print(f"{red}error{plain}: {_visible(str(error))}", file=sys.stderr)
+    for line in error.details:
+        print(f"  {_visible(line)}", file=sys.stderr)
     if error.hint:
         print(f"{cyan}hint{plain}: {_visible(error.hint)}", file=sys.stderr)
 

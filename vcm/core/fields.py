@@ -168,6 +168,17 @@ class Table:
             within._check(position, value, check)
         return tuple(values)
 
+    def parsed(self, key: str, parse: Callable[[object], Value]) -> Value | None:
+        """Whatever stands there, as ``parse`` reads it (which raises ValueError with what is allowed)."""
+        self._asked.append(key)
+        value = self._values.get(key)
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise self.error(key, f"found {shown(value)}: {error}") from None
+
     def table(self, key: str) -> Table:
         """A table inside this one; an empty one where the key is missing."""
         return Table(self.document, (*self.key, key), self._get(key, dict) or {})

@@ -11,6 +11,7 @@ from typing import Any
 
 from vcm.core import names
 from vcm.core.fields import Table, parse_toml, shown
+from vcm.core.policy import Policy, read_policy
 from vcm.core.wording import did_you_mean, listed
 from vcm.errors import ConfigError
 
@@ -114,10 +115,11 @@ class Manifest:
     cache_dir: str | None = None
     disk_headroom: float = DEFAULT_HEADROOM
     detectors: tuple[Detector, ...] = field(default=())
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the meaning of the requirements: unmoved by order, comments and formatting."""
+        """SHA-256 over the meaning of the requirements: unmoved by order, comments, formatting and policy."""
         meaning = {model.name: model.meaning() for model in self.models}
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -159,6 +161,7 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
     headroom = cache.number("disk-headroom", least=1, most=100)
     cache.finish()
     detectors = _detectors(top, models)
+    policy = read_policy(top, [model.name for model in models])
     top.finish()
     return Manifest(
         name=name,
@@ -168,6 +171,7 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
         cache_dir=cache_dir,
         disk_headroom=DEFAULT_HEADROOM if headroom is None else headroom,
         detectors=detectors,
+        policy=policy,
     )
 
 

@@ -1,8 +1,8 @@
 """Which files of a commit a requirement takes.
 
 A repo often holds the same weights several times. Without ``include``, everything that is no weight file is taken,
-plus the weights of ONE format: the first of ``FORMATS`` that the repo has. With ``allow-pickle = true`` PyTorch's
-format comes right after safetensors, because then its files may be used.
+plus the weights of ONE format: the first of ``formats.FORMATS`` that the repo has. With ``allow-pickle = true`` the
+format of PyTorch comes right after safetensors, because then its files may be used.
 """
 
 from __future__ import annotations
@@ -16,32 +16,12 @@ from typing import Literal
 from pathspec import GitIgnoreSpec
 
 from vcm.core import names
+from vcm.core.formats import FORMATS, PICKLE_FORMAT, holds_pickle, weight_format
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
 from vcm.errors import ConfigError
 
-# In the order of preference. OpenVINO's .bin comes before PyTorch's so that the suffix does not decide alone.
-_PATTERNS: tuple[tuple[str, str], ...] = (
-    ("safetensors", r"\.safetensors$"),
-    ("gguf", r"\.gguf$"),
-    ("onnx", r"\.(onnx|ort|onnx_data(_\d+)?|onnx\.data)$"),
-    ("openvino", r"(^|/)openvino[^/]*\.(bin|xml)$"),
-    ("coreml", r"\.(mlmodel|mlpackage/.*|mlmodelc/.*)$"),
-    ("tflite", r"\.(tflite|task)$"),
-    ("flax", r"\.msgpack$"),
-    ("tensorflow", r"(\.(h5|keras)|(^|/)saved_model\.pb|(^|/)variables/variables\..*)$"),
-    ("pytorch", r"\.(bin|pt|pt2|ptl|pth|pth\.tar|th|ckpt|pkl|pickle|dill|cloudpickle|joblib|pdparams|nemo|mar|ot)$"),
-)
-FORMATS = tuple(name for name, _ in _PATTERNS)
-_COMPILED = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _PATTERNS)
-_INDEX = re.compile(r"\.index(\.[^./]+)?\.json$", re.IGNORECASE)
-
-PICKLE_FORMAT = "pytorch"
-# Unpickling runs code: https://docs.python.org/3/library/pickle.html. NumPy's files may hold pickled objects.
-_PICKLE = re.compile(
-    r"\.(bin|pt|pt2|ptl|pth|pth\.tar|th|ckpt|pkl|pickle|dill|cloudpickle|joblib|pdparams|npy|npz|nemo|mar)$",
-    re.IGNORECASE,
-)
+__all__ = ["Selection", "refuse_pickle", "select", "weight_format"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +41,6 @@ class Selection:
     left_out: tuple[str, ...] = ()
     saved: int = 0
     unmatched: tuple[str, ...] = ()
-
-
-def weight_format(path: str) -> str | None:
-    """The weight format a file belongs to, by its name alone; an index of shards belongs to its shards."""
-    path = _INDEX.sub("", path)
-    return next((name for name, pattern in _COMPILED if pattern.search(path)), None)
-
-
-def holds_pickle(path: str) -> bool:
-    """Whether loading a file of this name may unpickle it."""
-    return weight_format(path) != "openvino" and _PICKLE.search(path) is not None
 
 
 def select(files: Iterable[RemoteFile], requirement: Requirement) -> Selection:
