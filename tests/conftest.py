@@ -173,6 +173,7 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
             endpoint=hub.endpoint,
             token=Token(token, "HF_TOKEN") if token else None,
             offline=offline,
+            hub_cache=Path(os.environ["HF_HOME"], "hub"),
         )
         notes = Notes()
         new = Session(settings, notes, cancelled, sleep=lambda _: None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -145,7 +145,7 @@ class Session:
             locking = Locking(before, before)
         else:
             locking = self._lock(manifest, before, kept, open_questions, upgrade)
-        refuse_violations(manifest.policy, locking.after.models, datetime.now(UTC))
+        refuse_violations(manifest.policy, locking.after.models, time.time())
         return locking
 
     def _lock(
@@ -202,7 +202,7 @@ class Session:
         """
         if locked or self.settings.offline:
             lock = project.fitting_lock(manifest)
-            refuse_violations(manifest.policy, lock.models, datetime.now(UTC))
+            refuse_violations(manifest.policy, lock.models, time.time())
             return Locking(lock, lock)
         locking = self.resolve(manifest, project.lock())
         if write:

@@ -115,7 +115,7 @@ def print_lock(locking: Locking, *, verb: str) -> None:
         print(f"models.lock is up to date ({counted(len(models), 'model')}{asked})")
         return
     size = sum(model.size for model in models)
-    print(f"{verb} {counted(len(models), 'model')}, {byte_count(size)}")
+    print(f"{verb} {counted(len(models), 'model')}, {byte_count(size)}{_small_files(locking)}")
     marks = {"added": "+", "changed": "~", "removed": "-"}
     for status, model in lock_changes(locking):
         if status != "unchanged":
@@ -127,11 +127,14 @@ def print_lock(locking: Locking, *, verb: str) -> None:
                 else f"{release(was)} → {release(model)}"
             )
             print(f" {marks[status]} {model.name}  {model.repo or model.url}  {now}  {files}")
-    if locking.small_files_fetched or locking.small_files_reused:
-        print(
-            f"Small files hashed: {locking.small_files_fetched} fetched, "
-            f"{locking.small_files_reused} already on this machine"
-        )
+
+
+def _small_files(locking: Locking) -> str:
+    """What locking had to read itself, because the hub publishes no SHA-256 of it."""
+    fetched, reused = locking.small_files_fetched, locking.small_files_reused
+    parts = [f"{fetched} fetched"] if fetched else []
+    parts += [f"{reused} already here"] if reused else []
+    return f" (small files: {', '.join(parts)})" if parts else ""
 
 
 def sync_document(answers: Sequence[Synced]) -> dict[str, Any]:

@@ -201,13 +201,18 @@ def locked_model(project: Project, manifest: Manifest, name: str) -> LockedModel
 
 
 def _locked_models(project: Project, manifest: Manifest, name: str) -> list[LockedModel]:
-    """One model of the lock, by name, and what it pulls in."""
+    """One model of the lock, by name, and what it pulls in or what it was pulled in with."""
     known = [requirement.name for requirement in manifest.models]
+    root = name
     if name not in known:
+        lock = project.lock()
+        entry = lock.get(name) if lock else None
+        root = entry.root if entry else name
+    if root not in known:
         raise ConfigError(
             f'no model "{name}" in models.toml{did_you_mean(name, known)}',
             hint=f"models of this project: {', '.join(known) or 'none'}",
         )
     # A lock that fits names every model.
-    models = [model for model in project.fitting_lock(manifest).models if model.root == name]
+    models = [model for model in project.fitting_lock(manifest).models if model.root == root]
     return sorted(models, key=lambda model: model.name != name)

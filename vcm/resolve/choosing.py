@@ -114,10 +114,11 @@ def still_satisfies(before: LockedModel, requirement: Requirement) -> bool:
 def _no_version(
     repo: str, requirement: Requirement, specifier: str, existing: Sequence[Candidate]
 ) -> ModelNotFoundError:
-    if existing:
-        near = [str(version) for version in _nearest([each.version for each in existing], specifier)]
-        hint = f"{'the nearest' if len(existing) > len(near) else 'versions'} that exist: {', '.join(near)}"
-        hint += f" (of {len(existing)})" if len(existing) > len(near) else ""
+    if len(existing) > _VERSIONS_SHOWN:
+        near = _nearest([each.version for each in existing], specifier)
+        hint = f"the nearest of its {len(existing)} versions: {', '.join(map(str, near))}"
+    elif existing:
+        hint = f"versions that exist: {', '.join(str(each.version) for each in existing)}"
     else:
         hint = 'its tags and branches name no version: use revision = "main" or a commit'
     return ModelNotFoundError(f"{repo} has no version that satisfies {specifier}", hint=hint, model=requirement.name)

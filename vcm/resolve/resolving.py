@@ -16,7 +16,8 @@ from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
 from vcm.core.reference import file_name
 from vcm.core.reporter import Reporter
-from vcm.core.selection import refuse_pickle, select, weight_format
+from vcm.core.formats import weight_format
+from vcm.core.selection import refuse_pickle, select
 from vcm.core.wording import listed
 from vcm.errors import (
     AUTHENTICATION_ERROR,
@@ -284,7 +285,7 @@ class Resolver:
     def _files(
         self, requirement: Requirement, info: RepoInfo, files: Iterable[RemoteFile], before: LockedModel | None
     ) -> tuple[LockedFile, ...]:
-        """Every file with its SHA-256. The bytes of small files, for which the hub publishes none, are had and hashed."""
+        """Every file with its SHA-256. Small files, for which the hub publishes none, are had and hashed."""
         known = {(file.oid, file.size): file.sha256 for file in (before.files if before else ()) if file.oid}
         digests = {file.path: file.sha256 or known.get((file.oid, file.size)) for file in files}
         unknown = [self._wanted(requirement.name, info, file) for file in files if digests[file.path] is None]

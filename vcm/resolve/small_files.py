@@ -50,20 +50,25 @@ class SmallFiles:
             VcmError: one of them cannot be had.
         """
         coming = [self._begin(each) for each in wanted]
-        return [self._result(each, future) for each, future in zip(wanted, coming, strict=True)]
+        return [self._result(each, *found) for each, found in zip(wanted, coming, strict=True)]
 
-    def _begin(self, wanted: WantedFile) -> Future[str]:
+    def _begin(self, wanted: WantedFile) -> tuple[Future[str], bool]:
+        """The digest to come, and whether it is this very file that is waited for."""
         key = (wanted.oid, wanted.size)
         with self._lock:
-            if key not in self._coming:
+            is_own = key not in self._coming
+            if is_own:
                 self._coming[key] = self._pool.submit(self._obtain, wanted)
-            return self._coming[key]
+            return self._coming[key], is_own
 
-    def _result(self, wanted: WantedFile, future: Future[str]) -> str:
+    def _result(self, wanted: WantedFile, future: Future[str], is_own: bool) -> str:
         try:
             return future.result()
-        except VcmError as error:
-            if (error.model, error.file) == (wanted.model, wanted.path):
+        except VcmError:
+            with self._lock:
+                if self._coming.get((wanted.oid, wanted.size)) is future:
+                    del self._coming[wanted.oid, wanted.size]
+            if is_own:
                 raise
         # What another repo could not give, this one may.
         return self._obtain(wanted)
