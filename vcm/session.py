@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Self
 
 from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
 from vcm.core.manifest import Manifest, Requirement
+from vcm.core.metadata import Freshness
 from vcm.core.plan import Plan
 from vcm.core.policy import refuse_violations
 from vcm.core.reporter import Reporter
-from vcm.errors import RegistryError
 from vcm.settings import Settings
 from vcm.store.hub_cache import HubCache
 from vcm.store.project import Project
@@ -55,6 +55,8 @@ class Session:
         reporter: told of progress and notices.
         cancelled: once set, all work ends with KeyboardInterrupt.
         sleep: waits so many seconds between attempts; by default until ``cancelled`` is set.
+        freshness: which answers of the hub do that are known already.
+        ttl_hours: how long an answer serves that may change.
     """
 
     def __init__(
@@ -63,8 +65,13 @@ class Session:
         reporter: Reporter | None = None,
         cancelled: Event | None = None,
         sleep: Callable[[float], object] | None = None,
+        *,
+        freshness: Freshness = "normal",
+        ttl_hours: float = 24,
     ) -> None:
         self.settings = settings
+        self.freshness = freshness
+        self._ttl_hours = ttl_hours
         self.store = Store(settings.cache_dir)
         self.reporter = reporter or Reporter()
         self.cancelled = cancelled or Event()
@@ -73,36 +80,30 @@ class Session:
 
     @cached_property
     def _client_and_transfer(self) -> tuple[HubClient, Transfer]:
-        from vcm.hub.client import HubClient
-        from vcm.hub.http import Address, HttpClient
         from vcm.install.transfer import Transfer
+        from vcm.resolve.connecting import connect
 
         settings = self.settings
-        if settings.withheld_token:
+        if settings.withheld_token and not settings.offline:
             self.reporter.notice(
                 f"the token in {settings.withheld_token} is not sent to {settings.endpoint}, which only models.toml "
                 f"names; if you trust it, set HF_ENDPOINT={settings.endpoint}"
             )
-        token = settings.token.checked() if settings.token else None
-        address = Address(settings.endpoint, token.text if token else None, settings.ca_bundle)
 
         def wait(seconds: float, _: str) -> None:
             self._sleep(seconds)
 
-        def wait_for_hub(seconds: float, reason: str) -> None:
-            self.reporter.waiting("the hub", seconds, reason)
-            self._sleep(seconds)
-
-        source = token.source if token else None
-        client = HubClient(HttpClient(address), address, token_source=source, wait=wait_for_hub)
+        client = connect(
+            settings,
+            reporter=self.reporter,
+            cancelled=self.cancelled,
+            sleep=self._sleep,
+            freshness=self.freshness,
+            ttl_hours=self._ttl_hours,
+        )
         return client, Transfer(self.store.blobs, client, self.reporter, wait, self.cancelled)
 
     def _connect(self) -> tuple[HubClient, Transfer]:
-        if self.settings.offline:
-            raise RegistryError(
-                "this needs the hub, and this run is offline",
-                hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
-            )
         with self._connecting:
             return self._client_and_transfer
 
