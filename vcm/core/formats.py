@@ -38,7 +38,7 @@ _PICKLE = re.compile(
     re.IGNORECASE,
 )
 
-_SHARD = re.compile(r"(?P<start>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>(?:\.[^./]+)+)", re.DOTALL)
+_SHARD = re.compile(r"(?P<start>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>(?:\.[^./]+)+)", re.ASCII)
 _CUT = re.compile(r"(-split-[a-z]+|\.part\d+of\d+)$", re.IGNORECASE)
 _COMPANION = re.compile(r"(^|[^a-z])(mmproj|imatrix)([^a-z]|$)", re.IGNORECASE)
 
