@@ -74,8 +74,10 @@ def run(command: Sequence[str | Path], environ: Mapping[str, str], folder: Path)
 
 def compare(
     title: str, contestants: Sequence[Contestant], *, peer: str, rounds: int, environ: Mapping[str, str], folder: Path
-) -> None:
-    """Time the contestants in turn, so many rounds, and print the medians; ``peer`` is what the ratios are to.
+) -> dict[str, float]:
+    """Time the contestants in turn, so many rounds, print the medians and return their seconds.
+
+    ``peer`` is what the ratios are to.
 
     One round more goes before them and is not counted: it compiles, and fills the system's caches.
     """
@@ -86,8 +88,9 @@ def compare(
             one = run(each.command, environ, folder)
             if counts:
                 taken[each.name].append(one)
-    base = statistics.median(one.seconds for one in taken[peer])
-    _print_table(f"{title} ({rounds} rounds)", [_row(name, runs, base) for name, runs in taken.items()])
+    medians = {name: statistics.median(one.seconds for one in runs) for name, runs in taken.items()}
+    _print_table(f"{title} ({rounds} rounds)", [_row(name, runs, medians[peer]) for name, runs in taken.items()])
+    return medians
 
 
 def print_machine() -> None:
