@@ -146,7 +146,7 @@ class Listener(Reporter):
 def test_a_token_goes_where_the_environment_says_and_not_where_only_the_manifest_does(hub, repo, cache, read_manifest):
     def run(environ: dict[str, str]) -> tuple[set[str | None], list[str]]:
         from_manifest = None if "HF_ENDPOINT" in environ else hub.endpoint
-        settings = read_settings(environ=environ, cache_dir=cache, manifest_endpoint=from_manifest)
+        settings = read_settings(environ=environ, cache_dir=cache / str(len(environ)), manifest_endpoint=from_manifest)
         listener = Listener()
         within = Session(settings, listener)
         hub.clear_requests()

@@ -137,7 +137,7 @@ def test_add_json(manifest, vcm, frames):
     document = json.loads(vcm("add", "frames", "acme/frames", "--json").out)
     assert list(document) == ["models", "bytes_fetched", "bytes_reused"]
     assert document["models"][0]["status"] == "installed"
-    assert list(json.loads(vcm("remove", "frames", "--json").out))[0] == "changed"
+    assert next(iter(json.loads(vcm("remove", "frames", "--json").out))) == "changed"
 
 
 def test_add_says_what_was_left_out(manifest, hub, vcm):
@@ -194,7 +194,8 @@ def test_lock(wants_frames, vcm, frames, hub, project, cache):
     )
     assert not (project / "models.lock").exists()
     first = vcm("lock")
-    assert (first.code, first.out, first.err) == (0, ADDED.format(release="123456789012"), "")
+    locked = ADDED.format(release="123456789012").replace("2 fetched", "2 already here")
+    assert (first.code, first.out, first.err) == (0, locked, "")
     text = (project / "models.lock").read_bytes()
     hub.clear_requests()
     again = vcm("lock")

@@ -100,10 +100,11 @@ def test_follow_false_refuses_and_says_so(hub, session, lock):
     within = session()
     found = lock(TEXT + "follow = false\n", within=within)
     assert [model.name for model in found.models] == ["lora"]
-    assert within.reporter.notices == [
+    (notice,) = within.reporter.notices
+    assert notice == (
         "lora: its base model meta/llama (adapter_config.json) is not locked, since follow = false; "
         "the program must bring it"
-    ]
+    )
     assert not any("llama" in request.path for request in hub.requests)
 
 

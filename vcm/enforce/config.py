@@ -89,9 +89,8 @@ def load_config(path: str | Path) -> Config:
         # A stale lock may hold a url where the manifest has a repo by now.
         page = f"{settings.endpoint}/{(locked.repo if locked else None) or requirement.repo}"
         sources.append(_source(requirement, locked, requirement.url or page))
-        for model in lock.models if lock else ():
-            if model.via == requirement.name:
-                sources.append(_source(requirement, model, f"{settings.endpoint}/{model.repo}"))
+        pulled_in = [model for model in lock.models if model.via == requirement.name] if lock else []
+        sources += [_source(requirement, model, f"{settings.endpoint}/{model.repo}") for model in pulled_in]
     models = ModelsConfig(cache_dir=str(settings.cache_dir), sources=sources)
     return Config(models=models, project=project.folder, detectors=manifest.detectors)
 

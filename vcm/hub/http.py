@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 _MOST_REDIRECTS = 10
 _REDIRECT_BODY = 1 << 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CONNECTIONS = 32
+CONNECTIONS = 32
 
 
 class NetworkFaultError(RegistryError):
@@ -160,7 +160,7 @@ class HttpClient:
                 error_code=CONFIG_ERROR,
                 hint="set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to one that is there, or unset it",
             )
-        adapter = HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS)
+        adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 

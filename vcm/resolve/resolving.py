@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -11,14 +10,13 @@ from threading import Event
 
 from vcm.core.completeness import gaps, refuse_gaps
 from vcm.core.following import Reference, entry_name, python_files, references
+from vcm.core.formats import weight_format
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
 from vcm.core.reference import file_name
 from vcm.core.reporter import Reporter
-from vcm.core.formats import weight_format
 from vcm.core.selection import refuse_pickle, select
-from vcm.core.wording import listed
 from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
@@ -67,7 +65,7 @@ class Resolver:
         dated: whether the lock shall say when each commit was made.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (one thing each, made in one place)
         self,
         client: HubClient,
         transfer: Transfer,
@@ -154,13 +152,13 @@ class Resolver:
     def _pinned(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> _Pinned:
         try:
             return self._pinned_as_cached(requirement, before, upgrade=upgrade)
-        except (RegistryError, ModelDownloadError) as error:
-            if error.error_code != NOT_FOUND or not any(map(self._client.reused, requirement.repos)):
+        except VcmError:
+            if not any(map(self._client.reused, requirement.repos)):
                 raise
-        # No refusal rests on an answer of yesterday.
+        # Whatever is wrong may have been put right since: no refusal rests on an answer of yesterday.
         asking_anew = copy(self)
-        asking_anew._client = self._client.revalidating()
-        return asking_anew._pinned_as_cached(requirement, before, upgrade=upgrade)
+        asking_anew._client = self._client.refreshing()  # noqa: SLF001
+        return asking_anew._pinned_as_cached(requirement, before, upgrade=upgrade)  # noqa: SLF001
 
     def _pinned_as_cached(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> _Pinned:
         if (

@@ -51,9 +51,7 @@ class GitIds:
                 data = self.path.read_bytes()
             except OSError:
                 data = b""
-            self._known = {
-                (oid.decode(), int(size)): sha256.decode() for oid, sha256, size in _LINE.findall(data)
-            }
+            self._known = {(oid.decode(), int(size)): sha256.decode() for oid, sha256, size in _LINE.findall(data)}
         return self._known
 
 
