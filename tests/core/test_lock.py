@@ -625,8 +625,15 @@ def test_the_quick_reader_reads_what_vcm_wrote():
     assert _parse_own(TEXT.encode()) == LOCK == _parse_any(TEXT.encode(), "models.lock")
 
 
-def test_the_quick_reader_leaves_escapes_to_the_other():
-    lock = replace(LOCK, models=(replace(FRAMES, license='the "MIT" \\ X11'), *LOCK.models[1:]))
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(FRAMES, license='the "MIT" \\ X11'),
+        replace(FRAMES, files=(LockedFile("model.onnx", 2**63 - 1, "b" * 64),)),
+    ],
+)
+def test_the_quick_reader_leaves_what_is_odd_to_the_other(changed):
+    lock = replace(LOCK, models=(changed, *LOCK.models[1:]))
     assert _parse_own(lock_text(lock).encode()) is None
     assert parse_lock(lock_text(lock).encode()) == lock
 

@@ -11,6 +11,7 @@ Whatever else there is to say about a text, tomllib and its ``ConfigError`` say 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,11 @@ LOCK_VERSION = 1
 _HEADER = "# Written by vcm lock; not meant to be edited by hand.\n"
 _FOREIGN_HINT = "it was left untouched: move it away, or run vcm in another folder"
 _DAMAGED_HINT = "take one whole version of it from version control, then run vcm lock"
+# A file that lock_text wrote, unless its path needs escapes or it is as large as no file is.
+_ROW = re.compile(
+    r'  \{ path = "([^"\\\n]+)", size = ([0-9]{1,18}), '
+    rf'sha256 = "({names.SHA256.pattern})"(?:, oid = "({names.COMMIT.pattern})")? \}},\n'
+)
 _FILE_KEYS = frozenset({"path", "size", "sha256", "oid"})
 
 
@@ -191,7 +197,7 @@ def _parse_own(data: bytes) -> Lock | None:
 
 
 def _cut(text: str) -> dict[str, Any]:
-    """What tomllib would make of canonical text; ValueError or nonsense for any other."""
+    """What tomllib would make of canonical text, but for finished files; ValueError or nonsense for any other."""
     top, *models = text.split("\n[[model]]\n")
     return {
         "lock-version": LOCK_VERSION,
@@ -206,16 +212,11 @@ def _cut_model(text: str) -> dict[str, Any]:
     return {
         **dict(line[:-1].split(' = "') for line in texts),
         "size": int(size.removeprefix("size = ")),
-        "files": [_cut_row(row) for row in rows.split("\n")[:-2]],
+        "files": [
+            LockedFile(names.portable_file_path(path), int(size), sha256, oid or None)
+            for path, size, sha256, oid in _ROW.findall(rows)
+        ],
     }
-
-
-def _cut_row(text: str) -> dict[str, Any]:
-    _, path, size, sha256, *rest = text.split('"')
-    row = {"path": path, "size": int(size[len(", size = ") : -len(", sha256 = ")]), "sha256": sha256}
-    if len(rest) > 1:
-        row["oid"] = rest[1]
-    return row
 
 
 def _parse_any(data: bytes, file_name: str) -> Lock:
@@ -330,6 +331,8 @@ def _row_error(table: Table, position: int, problem: str) -> ConfigError:
 
 
 def _file(row: object) -> LockedFile:
+    if isinstance(row, LockedFile):  # cut out of canonical text, which took the same checks
+        return row
     if not isinstance(row, dict):
         raise ValueError("expected { path, size, sha256, oid }")  # noqa: TRY004
     if not row.keys() <= _FILE_KEYS:

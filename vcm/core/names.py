@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 MODEL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,94}[a-z0-9])?")
 _REPO_PART = re.compile(r"[A-Za-z0-9._-]{1,96}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 _TASK = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -81,12 +81,12 @@ def revision(text: str) -> str:
 
 def is_commit(text: str) -> bool:
     """Whether this is a whole git commit id: 40 lower-case hex digits."""
-    return _COMMIT.fullmatch(text) is not None
+    return COMMIT.fullmatch(text) is not None
 
 
 def is_sha256(text: str) -> bool:
     """Whether this is a SHA-256 in lower-case hex."""
-    return _SHA256.fullmatch(text) is not None
+    return SHA256.fullmatch(text) is not None
 
 
 def date(text: str) -> str:
