@@ -85,7 +85,7 @@ class Table:
         self.document = document
         self.key = key
         self._values = values
-        self._asked: list[str] = []
+        self._asked: dict[str, None] = {}  # in the order of asking, for the list of what is allowed
 
     def error(self, key: str | int, problem: str, hint: str = "") -> ConfigError:
         """The error for one key of this table."""
@@ -99,7 +99,7 @@ class Table:
         return list(self._values)
 
     def _get(self, key: str, kind: type[Value]) -> Value | None:
-        self._asked.append(key)
+        self._asked[key] = None
         value = self._values.get(key)
         if value is None:
             return None
@@ -143,7 +143,7 @@ class Table:
 
     def number(self, key: str, least: float, most: float) -> float | None:
         """A number between ``least`` and ``most``."""
-        self._asked.append(key)
+        self._asked[key] = None
         value = self._values.get(key)
         if value is None:
             return None
@@ -199,7 +199,7 @@ class Table:
         """
         for key in self._values:
             if key not in self._asked:
-                allowed = ", ".join(dict.fromkeys(self._asked))
+                allowed = ", ".join(self._asked)
                 raise self.error(key, f"unknown key{did_you_mean(key, self._asked)}", f"allowed here: {allowed}")
 
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from vcm.core import names
@@ -104,7 +105,7 @@ class Detector:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A whole ``models.toml``."""
 
@@ -117,16 +118,20 @@ class Manifest:
     detectors: tuple[Detector, ...] = field(default=())
     policy: Policy = field(default_factory=Policy)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over the meaning of the requirements: unmoved by order, comments, formatting and policy."""
         meaning = {model.name: model.meaning() for model in self.models}
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @cached_property
+    def _by_name(self) -> dict[str, Requirement]:
+        return {model.name: model for model in self.models}
+
     def get(self, name: str) -> Requirement | None:
         """The requirement of that name."""
-        return next((model for model in self.models if model.name == name), None)
+        return self._by_name.get(name)
 
 
 def parse_manifest(data: bytes, *, vcm_version: str, file_name: str = FILE_NAME) -> Manifest:
