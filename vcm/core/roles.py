@@ -29,14 +29,9 @@ _TABLE: tuple[tuple[Role, str], ...] = (
     ("code", r".+\.(pyi?|pyc|pyd|so(\.\d+)*|dll|dylib|exe|sh|bat|ps1|[mc]?js|ts|cu|c|cc|cpp|h|hpp|rs|wasm|jar|ipynb)"),
     ("licence", r"(.*[._ -])?(licen[cs]e|copying|copyright|notice|use[_ -]policy|acceptable[_ -]use)([._ -].*)?"),
     ("template", r".+\.(jinja2?|j2)|chat_templates?\.json"),
-    (
-        "tokenizer",
-        r"tokenizer([._-].*)?\.(json|txt|vocab)|vocab.*\.(json|txt|bpe|tsv)|.+\.(model|spm|bpe|tiktoken|vocab)",
-    ),
-    (
-        "tokenizer",
-        r"(special_tokens_map|added_tokens|tekken|normalizer|encoder)\.json|(merges|tokens|dict)\.txt|bpe\.codes",
-    ),
+    ("tokenizer", r"tokenizer([._-].*)?\.(json|txt|vocab)|vocab.*\.(json|txt|bpe|tsv)"),
+    ("tokenizer", r".+\.(model|spm|bpe|tiktoken|vocab)|(merges|tokens|dict)\.txt|bpe\.codes"),
+    ("tokenizer", r"(special_tokens_map|added_tokens|tekken|normalizer|encoder)\.json"),
     ("docs", r"readme([._-].*)?|.+\.(mdx?|rst|pdf|bib)|\.gitattributes|\.gitignore"),
     ("docs", r".+\.(png|jpe?g|gif|svg|webp|bmp|ico|avif)"),
     ("config", r".+\.(json|jsonc|json5|jsonl|ya?ml|toml|ini|cfg|conf|pbtxt|gin)"),
