@@ -14,6 +14,7 @@ from threading import Event, Lock
 import pytest
 
 from vcm.core.manifest import Manifest, parse_manifest
+from vcm.core.metadata import Freshness
 from vcm.core.reporter import Reporter
 from vcm.session import Session
 from vcm.settings import Settings, Token
@@ -166,7 +167,12 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
     made: list[Session] = []
 
     def make(
-        token: str | None = None, *, folder: Path = cache, offline: bool = False, cancelled: Event | None = None
+        token: str | None = None,
+        *,
+        folder: Path = cache,
+        offline: bool = False,
+        cancelled: Event | None = None,
+        freshness: Freshness = "refresh",
     ) -> Session:
         settings = Settings(
             cache_dir=folder,
@@ -175,7 +181,8 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
             offline=offline,
         )
         notes = Notes()
-        new = Session(settings, notes, cancelled, sleep=lambda _: None)
+        # What tests change on their hub is seen at once; what is said of known answers asks for another freshness.
+        new = Session(settings, notes, cancelled, sleep=lambda _: None, freshness=freshness)
         made.append(new)
         return new
 

@@ -87,10 +87,31 @@ def test_a_lock_that_is_missing_or_stale_is_refused(hub, repo, session, saved, h
 def test_offline_nobody_is_asked(hub, repo, session, read_manifest):
     with pytest.raises(RegistryError) as caught:
         session(offline=True).resolve(read_manifest(TEXT), None)
-    assert str(caught.value) == "this needs the hub, and this run is offline"
-    assert caught.value.hint == "run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE"
+    assert str(caught.value) == ("m: what the hub says of acme/m is not in the metadata cache, and this run is offline")
+    assert caught.value.hint == (
+        "run it once without --offline, VCM_OFFLINE and HF_HUB_OFFLINE: what the hub says then serves offline too"
+    )
     assert (caught.value.error_code, caught.value.exit_code) == (NETWORK_ERROR, 3)
     assert hub.requests == []
+
+
+def test_offline_what_the_hub_said_before_is_enough_to_lock(hub, session, read_manifest):
+    hub.add_repo("acme/m", {"model.safetensors": WEIGHTS})
+    before = session(freshness="normal").resolve(read_manifest(TEXT), None).after
+    hub.clear_requests()
+    # Nobody is asked, so that not even a token that could not be sent matters.
+    assert session("a b", offline=True).resolve(read_manifest(TEXT), None).after == before
+    assert session(freshness="normal").resolve(read_manifest(TEXT), None).after == before
+    assert hub.requests == []
+
+
+def test_an_upgrade_does_not_rest_on_what_the_hub_said_before(hub, repo, session, read_manifest):
+    before = session(freshness="normal").resolve(read_manifest(TEXT), None).after
+    new = repo.commit({"config.json": b"{1}"})
+    hub.clear_requests()
+    after = session(freshness="normal").resolve(read_manifest(TEXT), before, upgrade=("*",)).after
+    assert before.models[0].commit != new
+    assert after.models[0].commit == new
 
 
 def test_only_what_was_edited_is_asked_about(hub, repo, session, read_manifest):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
 from vcm.core.manifest import Manifest
+from vcm.core.metadata import Freshness
 from vcm.core.plan import Plan
 from vcm.core.reporter import Reporter
-from vcm.errors import RegistryError
 from vcm.settings import Settings
 from vcm.store.project import Project
 from vcm.store.store import Store
@@ -48,6 +48,8 @@ class Session:
         reporter: told of progress and notices.
         cancelled: once set, all work ends with KeyboardInterrupt.
         sleep: waits so many seconds between attempts; by default until ``cancelled`` is set.
+        freshness: which answers of the hub do that are known already.
+        ttl_hours: how long an answer serves that may change.
     """
 
     def __init__(
@@ -56,8 +58,13 @@ class Session:
         reporter: Reporter | None = None,
         cancelled: Event | None = None,
         sleep: Callable[[float], object] | None = None,
+        *,
+        freshness: Freshness = "normal",
+        ttl_hours: float = 24,
     ) -> None:
         self.settings = settings
+        self.freshness = freshness
+        self._ttl_hours = ttl_hours
         self.store = Store(settings.cache_dir)
         self.reporter = reporter or Reporter()
         self.cancelled = cancelled or Event()
@@ -66,36 +73,30 @@ class Session:
 
     @cached_property
     def _client_and_transfer(self) -> tuple[HubClient, Transfer]:
-        from vcm.hub.client import HubClient
-        from vcm.hub.http import Address, HttpClient
         from vcm.install.transfer import Transfer
+        from vcm.resolve.connecting import connect
 
         settings = self.settings
-        if settings.withheld_token:
+        if settings.withheld_token and not settings.offline:
             self.reporter.notice(
                 f"the token in {settings.withheld_token} is not sent to {settings.endpoint}, which only models.toml "
                 f"names; if you trust it, set HF_ENDPOINT={settings.endpoint}"
             )
-        token = settings.token.checked() if settings.token else None
-        address = Address(settings.endpoint, token.text if token else None, settings.ca_bundle)
 
         def wait(seconds: float, _: str) -> None:
             self._sleep(seconds)
 
-        def wait_for_hub(seconds: float, reason: str) -> None:
-            self.reporter.waiting("the hub", seconds, reason)
-            self._sleep(seconds)
-
-        source = token.source if token else None
-        client = HubClient(HttpClient(address), address, token_source=source, wait=wait_for_hub)
+        client = connect(
+            settings,
+            reporter=self.reporter,
+            cancelled=self.cancelled,
+            sleep=self._sleep,
+            freshness=self.freshness,
+            ttl_hours=self._ttl_hours,
+        )
         return client, Transfer(self.store.blobs, client, self.reporter, wait, self.cancelled)
 
     def _connect(self) -> tuple[HubClient, Transfer]:
-        if self.settings.offline:
-            raise RegistryError(
-                "this needs the hub, and this run is offline",
-                hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
-            )
         with self._connecting:
             return self._client_and_transfer
 
@@ -141,6 +142,8 @@ class Session:
             from vcm.resolve.resolving import Resolver
 
             client, transfer = self._connect()
+            if upgrade:
+                client = client.revalidating()
             resolver = Resolver(client, transfer, self.reporter, self.cancelled)
             answers = resolver.resolve(open_questions, before, lambda name: "*" in upgrade or name in upgrade)
             kept |= {model.name: model for model in answers}

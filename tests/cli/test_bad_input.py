@@ -713,7 +713,7 @@ def test_a_failed_add_leaves_nothing(project, vcm, hub, frames, listing, cache):
     result = vcm("add", "frames", "acme/frames")
     assert (result.code, result.out) == (3, "")
     assert listing(project) == before
-    assert not list(cache.rglob("*"))
+    assert not [path for path in cache.rglob("*") if path.is_file() and "hub-metadata" not in path.parts]
     assert vcm("add", "frames", "acme/frames").code == 0
 
 
@@ -826,7 +826,7 @@ def test_no_hub(cache):
     assert not cache.exists()
 
 
-def test_offline(locked, vcm, hub, listing, project):
+def test_offline(locked, vcm, hub, listing, project, cache):
     before = listing(project)
     result = vcm("sync", "--offline")
     assert (result.code, result.out, result.err) == (
@@ -839,14 +839,17 @@ def test_offline(locked, vcm, hub, listing, project):
         ),
     )
     locked.unlink()
-    for command in (["lock", "--offline"], ["add", "x", "acme/x", "--offline"]):
+    shutil.rmtree(cache / "hub-metadata")
+    for command, model in ((["lock", "--offline"], "frames"), (["add", "a", "acme/x", "--offline"], "a")):
         result = vcm(*command)
+        repo = "acme/x" if model == "a" else "acme/frames"
         assert (result.code, result.out, result.err) == (
             3,
             "",
             (
-                "error: this needs the hub, and this run is offline\n"
-                "hint: run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE\n"
+                f"error: {model}: what the hub says of {repo} is not in the metadata cache, and this run is offline\n"
+                "hint: run it once without --offline, VCM_OFFLINE and HF_HUB_OFFLINE: what the hub says then serves "
+                "offline too\n"
             ),
         )
     assert hub.requests == []

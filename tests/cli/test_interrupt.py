@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def test_locking_is_interrupted(path, large, vcm_process, vcm, hub, project, cac
     (project / "models.lock").unlink()
     for blob in (cache / "blobs" / "sha256").iterdir():
         blob.unlink()
+    shutil.rmtree(cache / "hub-metadata")
     hub.fail(Fault(path=path, stall_after=1))
     process = vcm_process("lock")
     wait_for(lambda: any("/api/" in request.path or "/resolve" in request.path for request in hub.requests), process)

@@ -11,6 +11,7 @@ from threading import Event, Thread
 
 import pytest
 
+from vcm.hub.answers import Caching
 from vcm.hub.client import HubClient
 from vcm.hub.http import Address, HttpClient
 
@@ -37,16 +38,18 @@ def connect() -> Iterator[Callable[..., Connected]]:
         source: str = "HF_TOKEN",
         ca_bundle: str | None = None,
         read_seconds: float = 10.0,
+        caching: Caching | None = None,
+        offline: bool = False,
     ) -> Connected:
         address = Address(endpoint, token, ca_bundle, read_seconds)
-        http = HttpClient(address)
+        http = HttpClient(address, is_offline=offline)
         made.append(http)
 
         def wait(seconds: float, reason: str) -> None:
             connected.waits.append(seconds)
             connected.reasons.append(reason)
 
-        client = HubClient(http, address, token_source=source if token else None, wait=wait)
+        client = HubClient(http, address, token_source=source if token else None, wait=wait, caching=caching)
         connected = Connected(client, http)
         return connected
 

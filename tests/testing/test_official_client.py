@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vcm.testing import Fault, HubSimulator
+from vcm.testing import Fault, HubSimulator, Unfetched
 
 pytest.importorskip("huggingface_hub")
 
@@ -259,3 +259,46 @@ def test_busy_hub(run, hub, repo):
     found = run('found = [entry.path for entry in api.list_repo_tree("acme/tiny")]')
     assert "config.json" in found
     assert [request.status for request in hub.requests if "/tree/" in request.path] == [429, 200]
+
+
+def test_a_limit_is_waited_for(run, hub, repo):
+    hub.limit("api", quota=1, window=2)
+    found = run("""
+        found = [outcome(lambda: api.model_info("acme/tiny").id), outcome(lambda: api.model_info("acme/tiny").id)]
+        found += [entry.path for entry in api.list_repo_tree("acme/tiny")]
+    """)
+    assert found[:2] == ["acme/tiny", "HfHubHTTPError 429"]
+    assert "config.json" in found
+    assert [request.status for request in hub.requests] == [200, 429, 429, 200]
+
+
+def test_far_away(run, hub, repo):
+    hub.latency = 0.05
+    found = run("""
+        import time
+        started = time.monotonic()
+        folder = pathlib.Path(snapshot_download("acme/tiny"))
+        found = [time.monotonic() - started, sum(path.is_file() for path in folder.rglob("*"))]
+    """)
+    assert found[0] >= 0.15
+    assert found[1] == len(FILES)
+
+
+def test_what_nobody_has(run, hub):
+    digest = hashlib.sha256(b"what nobody has").hexdigest()
+    big = Unfetched(size=13_000_000_000, sha256=digest)
+    hub.add_repo("acme/big", {"model.gguf": big, "config.json": b"{}"}, card={"base_model": "acme/tiny"})
+    found = run("""
+        info = api.model_info("acme/big", files_metadata=True)
+        entry = next(entry for entry in api.list_repo_tree("acme/big") if entry.path == "model.gguf")
+        found = {
+            "file": [[f.size, f.lfs.sha256, f.blob_id] for f in info.siblings if f.lfs],
+            "entry": [[entry.size, entry.lfs.sha256, entry.blob_id]],
+            "bytes": outcome(lambda: hf_hub_download("acme/big", "model.gguf")),
+            "tags": info.tags,
+        }
+    """)
+    stored = hub.repo("acme/big").files()["model.gguf"]
+    assert found["file"] == found["entry"] == [[big.size, digest, stored.pointer_oid]]
+    assert found["bytes"] == "HfHubHTTPError 404"
+    assert "base_model:quantized:acme/tiny" in found["tags"]

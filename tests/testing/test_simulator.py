@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -78,17 +79,32 @@ class TestModelInfo:
         assert answer.error == (404, "RevisionNotFound", "Invalid rev id: nowhere")
         assert answer.json == {"error": "Invalid rev id: nowhere"}
 
-    def test_weak_etag_and_not_modified(self, api, fetch):
-        first = fetch(api)
-        assert first.headers["etag"].startswith('W/"')
-        second = fetch(api, headers={"If-None-Match": first.headers["etag"]})
-        assert (second.status, second.body) == (304, b"")
-
     def test_head_has_the_headers_of_get(self, api, fetch):
         got, head = fetch(api), fetch(api, "HEAD")
         assert head.body == b""
         assert head.headers["content-length"] == str(len(got.body))
         assert head.headers["etag"] == got.headers["etag"]
+
+    def test_the_hub_says_what_the_model_is_to_its_base(self, hub, fetch):
+        weights = {"model.safetensors": b"weights"}
+        for name, files, card, tags in (
+            ("tuned", weights, {}, ["base_model:acme/base", "base_model:finetune:acme/base"]),
+            ("lora", weights | {"adapter_config.json": b"{}"}, {}, ["base_model:adapter:acme/base"]),
+            ("small", {"small-Q4_0.gguf": b"weights"}, {}, ["base_model:quantized:acme/base"]),
+            ("stated", weights, {"base_model_relation": "adapter"}, ["base_model:adapter:acme/base"]),
+        ):
+            hub.add_repo(f"acme/{name}", files, card={"base_model": "acme/base", **card})
+            found = fetch(f"{hub.endpoint}/api/models/acme/{name}").json["tags"]
+            assert set(found) == {"base_model:acme/base", *tags, "region:us"}
+        several = hub.add_repo("acme/merged", weights, card={"base_model": ["acme/a", "acme/b"]})
+        several.card["base_model_relation"] = "merge"
+        merged = {f"base_model:{relation}acme/{name}" for relation in ("", "merge:") for name in ("a", "b")}
+        assert set(fetch(f"{hub.endpoint}/api/models/acme/merged").json["tags"]) == {*merged, "region:us"}
+
+    def test_last_modified_is_the_date_of_the_commit_that_was_asked_for(self, api, repo, fetch):
+        repo.commit({"config.json": b"{}"}, date="2026-05-06T07:08:09.000Z")
+        assert fetch(api).json["lastModified"] == "2026-05-06T07:08:09.000Z"
+        assert fetch(f"{api}/revision/v1.0").json["lastModified"] == "2026-01-01T00:00:00.000Z"
 
     def test_search(self, hub, repo, fetch):
         for number in range(3):
@@ -202,6 +218,52 @@ class TestTree:
         assert form.json[0]["lfs"]["oid"] == sha256(WEIGHTS)
         assert "lastCommit" not in form.json[0]
         assert "lastCommit" in as_json.json[0]
+
+
+class TestNotModified:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/acme/tiny",
+            "/acme/tiny/revision/v1.0?blobs=true",
+            "/acme/tiny/refs",
+            "/acme/tiny/tree/main?recursive=true&limit=2",
+            "/acme/tiny/commits/main?limit=1",
+            "?search=tiny",
+        ],
+    )
+    def test_what_is_known_is_not_sent_again(self, hub, repo, fetch, path):
+        url = f"{hub.endpoint}/api/models{path}"
+        first = fetch(url)
+        body = first.body
+        digest = base64.b64encode(hashlib.sha1(body).digest()).decode().rstrip("=")  # noqa: S324
+        assert first.headers["etag"] == f'W/"{len(body):x}-{digest}"'
+        known = fetch(url, headers={"If-None-Match": first.headers["etag"]})
+        assert (known.status, known.body, known.headers["etag"]) == (304, b"", first.headers["etag"])
+        assert known.headers.get("link") == first.headers.get("link")
+        assert known.headers["ratelimit"].startswith('"api";r=498;')
+        assert known.headers["ratelimit-policy"] == '"fixed window";"api";q=500;w=300'
+        other = fetch(url, headers={"If-None-Match": 'W/"2-other"'})
+        assert (other.status, other.body) == (200, body)
+
+    def test_a_page_after_the_first_has_an_etag_of_its_own(self, api, fetch):
+        first = fetch(f"{api}/tree/main?recursive=true&limit=2")
+        second = fetch(next_url(first), headers={"If-None-Match": first.headers["etag"]})
+        assert second.status == 200
+        assert fetch(next_url(first), headers={"If-None-Match": second.headers["etag"]}).status == 304
+
+    def test_what_changed_is_sent(self, api, repo, fetch):
+        answers = [fetch(url) for url in (api, f"{api}/refs", f"{api}/commits/main", f"{api}/tree/main")]
+        repo.commit({"config.json": b"{}"})
+        for answer in answers:
+            again = fetch(answer.url, headers={"If-None-Match": answer.headers["etag"]})
+            assert again.status == 200
+            assert again.body != answer.body
+
+    def test_a_client_may_know_several(self, api, fetch):
+        etag = fetch(api).headers["etag"]
+        assert fetch(api, headers={"If-None-Match": f'W/"0-x", {etag.removeprefix("W/")}'}).status == 304
+        assert fetch(api, headers={"If-None-Match": "*"}).status == 304
 
 
 class TestHistory:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Freshness = Literal["normal", "revalidate", "refresh", "cached"]
+"""Which known answers do: those of the last hours; none that is older than this run, though the hub may say that it
+still holds; none at all; or those of the last hours, and where there is none nobody is asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:
@@ -59,3 +63,22 @@ class RemoteFile:
     oid: str | None = None
     sha256: str | None = None
     masked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """An answer of the hub's API, as it came.
+
+    Attributes:
+        address: what was asked, in full.
+        fetched: when the hub last gave or confirmed it, in seconds since 1970.
+        body: its bytes, without a token the hub may have repeated in them.
+        etag: what the hub calls this state of it.
+        following: the address of the next page.
+    """
+
+    address: str
+    fetched: int
+    body: bytes
+    etag: str | None = None
+    following: str | None = None

@@ -140,15 +140,21 @@ class Answer:
 
 
 class HttpClient:
-    """Requests to the hub and to wherever it redirects; may be used by several threads."""
+    """Requests to the hub and to wherever it redirects; may be used by several threads.
 
-    def __init__(self, address: Address) -> None:
+    Args:
+        address: the hub's.
+        is_offline: whether every request shall fail.
+    """
+
+    def __init__(self, address: Address, *, is_offline: bool = False) -> None:
+        self.is_offline = is_offline
         self._address = address
         self._hub_origin = origin(address.endpoint)
         self._session = requests.Session()
         # No environment: it would bring ~/.netrc. Proxies and certificates are handed over below instead.
         self._session.trust_env = False
-        if address.ca_bundle and not os.path.exists(address.ca_bundle):  # noqa: PTH110
+        if not is_offline and address.ca_bundle and not os.path.exists(address.ca_bundle):  # noqa: PTH110
             raise RegistryError(
                 f"{address.ca_bundle}: no such file of certificates",
                 error_code=CONFIG_ERROR,
@@ -176,8 +182,13 @@ class HttpClient:
 
         Raises:
             NetworkFaultError: nobody answered.
-            RegistryError: the redirects go in a circle, or where they must not.
+            RegistryError: the redirects go in a circle, or where they must not; or nobody may be asked.
         """
+        if self.is_offline:
+            raise RegistryError(
+                "this needs the hub, and this run is offline",
+                hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
+            )
         first = origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
             response = self._send(method, url, headers or {})

@@ -6,6 +6,7 @@ Nothing a hub sends is believed: every function raises RegistryError, which says
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from vcm.core import names
@@ -69,11 +70,33 @@ def refs(value: Any, subject: str) -> tuple[Ref, ...]:
 
 def tree_files(value: Any, subject: str) -> list[RemoteFile]:
     """One page of ``/api/models/{id}/tree/{commit}?recursive=true``: its files."""
-    return [
-        _tree_file(entry, subject)
-        for entry in (_object(item, subject) for item in _array(value, subject, "tree"))
-        if entry.get("type") == "file"
-    ]
+    entries = (_object(item, subject) for item in _array(value, subject, "tree"))
+    return distinct((_tree_file(entry, subject) for entry in entries if entry.get("type") == "file"), subject)
+
+
+def distinct(files: Iterable[RemoteFile], subject: str) -> list[RemoteFile]:
+    """The files, if no two have one path."""
+    by_path: dict[str, RemoteFile] = {}
+    for file in files:
+        if by_path.setdefault(file.path, file) is not file:
+            raise RegistryError(f"{subject}: the hub lists {file.path} twice")
+    return list(by_path.values())
+
+
+def commit_date(value: Any, commit: str, subject: str) -> str:
+    """The answer of ``/api/models/{id}/commits/{commit}?limit=1``: when that commit was made."""
+    items = _array(value, subject, "commits")
+    first = _object(items[0] if items else None, subject)
+    if first.get("id") != commit:
+        raise RegistryError(f"{subject}: the hub answers with another commit")
+    return _checked(first.get("date"), names.date, subject, "date")
+
+
+def repo_ids(value: Any, subject: str) -> tuple[str, ...]:
+    """The answer of ``/api/models?search=``: ids that can be asked for, each once."""
+    entries = (_object(item, subject) for item in _array(value, subject, "models"))
+    usable = (_optional(entry.get("id", entry.get("modelId")), names.repo_id) for entry in entries)
+    return tuple(dict.fromkeys(each for each in usable if each is not None))
 
 
 def _tree_file(entry: dict[str, Any], subject: str) -> RemoteFile:

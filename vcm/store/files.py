@@ -73,8 +73,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file whole or not at all; a link is followed, and the mode of an old file kept.
+
+    Args:
+        path: in a folder that is there.
+        data: its new bytes.
+        durable: whether they shall survive a loss of power, which takes time.
 
     Raises:
         OSError: as the system has it; the old file is untouched then.
@@ -86,7 +91,8 @@ def replace_file(path: Path, data: bytes) -> None:
         with temporary.open("xb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         with suppress(FileNotFoundError):
             temporary.chmod(target.stat().st_mode & 0o777)
         temporary.replace(target)
@@ -96,7 +102,8 @@ def replace_file(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             error.filename = str(target)  # the temporary name means nothing to anybody
         raise
-    sync_folder(target.parent)
+    if durable:
+        sync_folder(target.parent)
 
 
 def hash_file(path: Path, progress: Callable[[int], None] | None = None) -> tuple[str, int]:

@@ -1,7 +1,8 @@
 """A Hugging Face Hub on this machine, for the tests of programs that download models.
 
 ``HubSimulator`` answers like the Hub does, over real HTTP on 127.0.0.1, to any client: commits, branches and tags,
-paged listings, Git LFS files behind signed CDN URLs, gates, renamed repositories, ranges. It also fails on demand.
+paged listings, Git LFS files behind signed CDN URLs, gates, renamed repositories, ranges, weak ETags on what the API
+says. It also fails on demand.
 It needs nothing beyond the standard library. A fixture::
 
     import pytest
@@ -28,13 +29,17 @@ and a test with it::
 Clients that read ``HF_ENDPOINT`` must see it before they are imported: run them in a child process with
 ``HF_ENDPOINT=hub.endpoint`` and a fresh ``HF_HOME``.
 
-Only model repositories exist here. There are no Xet headers, no compression unless a fault asks for it, and no limit
-on the number of requests, although the rate-limit headers count them.
+Files whose bytes nobody has can be listed all the same, whatever their size, as ``Unfetched(size=..., sha256=...)``.
+Every answer takes ``hub.latency`` seconds to come, and ``hub.limit("api", quota=50, window=5)`` lets 50 requests
+through in five seconds and answers 429 to the rest.
+
+Only model repositories exist here. There are no Xet headers, no compression unless a fault asks for it, and no refusals
+by number: until a test sets a limit, the rate-limit headers count, but never come down to nothing.
 
 ``MockHuggingFaceServer`` is the short form for tests that need a download URL and nothing else.
 """
 
-from vcm.testing.content import LFS_MINIMUM, LFS_SUFFIXES, Content, StoredFile, default_lfs
+from vcm.testing.content import LFS_MINIMUM, LFS_SUFFIXES, Content, StoredFile, Unfetched, default_lfs
 from vcm.testing.faults import Fault
 from vcm.testing.hub import HubSimulator
 from vcm.testing.mock_server import MockHuggingFaceServer
@@ -52,5 +57,6 @@ __all__ = [
     "MockHuggingFaceServer",
     "SimulatedRepo",
     "StoredFile",
+    "Unfetched",
     "default_lfs",
 ]

@@ -104,6 +104,17 @@ def bad_request(message: str) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, message)
 
 
+def too_many_requests(caller: str | None) -> Refusal:
+    """Return the refusal for a caller who has used up a quota."""
+    message = "We had to rate limit you. Retry when the window is over."
+    if caller is None:
+        message = (
+            "We had to rate limit your IP. To continue using our service, create a HF account or login to your "
+            "existing account, and make sure you pass a HF_TOKEN if you're using the API."
+        )
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, message)
+
+
 def has_access(repo: SimulatedRepo, caller: str | None) -> bool:
     """Say whether a caller may read the contents of a repository, its being disabled aside."""
     return not (repo.gated or repo.private) or caller in repo.access

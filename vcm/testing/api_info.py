@@ -118,7 +118,7 @@ def describe(repo: SimulatedRepo, commit: Commit) -> dict[str, Any]:
         "private": repo.private,
         "pipeline_tag": task,
         "library_name": library,
-        "tags": _tags(repo, task),
+        "tags": _tags(repo, commit, task),
         "downloads": 0,
         "likes": 0,
         "modelId": repo.id,
@@ -158,12 +158,22 @@ def _sibling(path: str, stored: StoredFile, *, blobs: bool, masked: bool) -> dic
     return sibling
 
 
-def _tags(repo: SimulatedRepo, task: str | None) -> list[str]:
+def _tags(repo: SimulatedRepo, commit: Commit, task: str | None) -> list[str]:
     computed = [str(name) for name in (repo.card.get("library_name"), task) if name]
     computed += _texts(repo.card.get("tags"))
-    computed += [f"base_model:{name}" for name in _texts(repo.card.get("base_model"))]
+    for name in _texts(repo.card.get("base_model")):
+        computed += [f"base_model:{name}", f"base_model:{_relation(repo, commit)}:{name}"]
     computed += [f"license:{name}" for name in _texts(repo.card.get("license"))]
     return list(dict.fromkeys([*computed, "region:us"]))
+
+
+def _relation(repo: SimulatedRepo, commit: Commit) -> str:
+    """Return what a model is to its base: as its card says, else as its files tell."""
+    if stated := repo.card.get("base_model_relation"):
+        return str(stated)
+    if "adapter_config.json" in commit.files:
+        return "adapter"
+    return "quantized" if any(path.endswith(".gguf") for path in commit.files) else "finetune"
 
 
 def _texts(value: object) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlencode
 from xml.sax.saxutils import escape
 
+from vcm.testing.content import Unfetched
 from vcm.testing.wire import Response, file_response, not_modified
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Cdn:
             if not self._is_valid(request):
                 return _error(HTTPStatus.FORBIDDEN, "AccessDenied", "Access Denied")
             stored = self._signed.get(request.path)
-        if stored is None:
+        if stored is None or isinstance(stored.source, Unfetched):
             return _error(HTTPStatus.NOT_FOUND, "NoSuchKey", "The specified key does not exist.")
         headers = {"Content-Type": "application/octet-stream", "ETag": f'"{stored.storage_key}"'}
         if disposition := request.value("response-content-disposition"):

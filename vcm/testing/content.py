@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -12,8 +13,36 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Content = bytes | Path
-"""What a file holds: the bytes themselves, or the path of a file on disk that is served in pieces."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfetched:
+    """A file that is listed with its true size and digest, although nobody here has its bytes.
+
+    It is stored with Git LFS whatever the repository's rule says, because only then does a listing tell a SHA-256.
+    The Hub redirects to the CDN as for any other, and the CDN answers 404.
+
+    Attributes:
+        size: the content's length in bytes, at least 1.
+        sha256: the content's SHA-256, 64 lower-case hexadecimal digits.
+
+    Raises:
+        ValueError: the size or the digest cannot be one.
+    """
+
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"a file in Git LFS has at least one byte, not {self.size}")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError(f"a SHA-256 is 64 lower-case hexadecimal digits, not {self.sha256!r}")
+
+
+Content = bytes | Path | Unfetched
+"""What a file holds: the bytes, the path of a file on disk that is served in pieces, or no more than its digest."""
 
 PIECE = 1 << 20
 """Bytes read from disk or written to a connection at a time."""
@@ -61,7 +90,7 @@ class StoredFile:
     """One file of one commit.
 
     Attributes:
-        source: the bytes, or the file on disk they are read from.
+        source: the bytes, the file on disk they are read from, or what is known of them.
         size: the content's length in bytes.
         sha256: the content's SHA-256, 64 hexadecimal digits.
         is_lfs: whether git holds a pointer instead of the content.
@@ -106,7 +135,13 @@ class StoredFile:
         return hashlib.sha256(f"storage key of {self.sha256}".encode()).hexdigest()
 
     def open(self) -> BinaryIO:
-        """Open the content for reading; the caller closes it."""
+        """Open the content for reading; the caller closes it.
+
+        Raises:
+            OSError: the file on disk cannot be read, or nobody has the bytes.
+        """
+        if isinstance(self.source, Unfetched):
+            raise FileNotFoundError(f"nobody has the bytes of {self.sha256}")
         if isinstance(self.source, Path):
             return self.source.open("rb")
         return io.BytesIO(self.source)
@@ -134,12 +169,15 @@ def store(content: Content, *, is_lfs: bool) -> StoredFile:
     """Hash a content once and return it ready to be served.
 
     Args:
-        content: bytes, or the path of a file that stays unchanged while the simulator runs.
+        content: bytes, or the path of a file that stays unchanged while the simulator runs; ``Unfetched`` is taken at
+            its word.
         is_lfs: whether git holds a pointer instead of the content.
 
     Raises:
         OSError: the path cannot be read.
     """
+    if isinstance(content, Unfetched):
+        return StoredFile(source=content, size=content.size, sha256=content.sha256, is_lfs=True)
     unhashed = StoredFile(source=content, size=size_of(content), sha256="", is_lfs=is_lfs)
     digest = hashlib.sha256()
     for piece in unhashed.chunks():
@@ -149,4 +187,6 @@ def store(content: Content, *, is_lfs: bool) -> StoredFile:
 
 def size_of(content: Content) -> int:
     """Return a content's length in bytes."""
+    if isinstance(content, Unfetched):
+        return content.size
     return content.stat().st_size if isinstance(content, Path) else len(content)

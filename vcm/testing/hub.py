@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from vcm.testing.cdn import Cdn
 from vcm.testing.content import store
 from vcm.testing.faults import Fault, FaultQueue
+from vcm.testing.rate_limits import WINDOW
 from vcm.testing.registry import Registry
 from vcm.testing.repository import DEFAULT_DATE, SimulatedRepo
 from vcm.testing.routes import HubRoutes
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from vcm.testing.content import Content, StoredFile
+    from vcm.testing.faults import Origin
+    from vcm.testing.rate_limits import Bucket
+    from vcm.testing.wire import Request, Response
 
 
 class HubSimulator:
@@ -29,12 +33,19 @@ class HubSimulator:
         tokens: the access tokens that are valid; any other credentials are refused.
         page_size: the greatest number of entries in one page of a listing.
         signed_url_seconds: how long the CDN accepts a URL that the Hub handed out; may be changed while it runs.
+        latency: the seconds that every answer of both origins takes to come; may be changed while it runs.
     """
 
     def __init__(
-        self, *, tokens: Iterable[str] = (), page_size: int = 1000, signed_url_seconds: float = 3600.0
+        self,
+        *,
+        tokens: Iterable[str] = (),
+        page_size: int = 1000,
+        signed_url_seconds: float = 3600.0,
+        latency: float = 0.0,
     ) -> None:
         self.signed_url_seconds = signed_url_seconds
+        self.latency = latency
         self._tokens = frozenset(tokens)
         self._registry = Registry()
         self._cdn = Cdn()
@@ -59,8 +70,8 @@ class HubSimulator:
         """
         with self._starting:
             if not self._servers:
-                self._servers["hub"] = OriginServer("hub", self._routes.answer, self._faults, self._log)
-                self._servers["cdn"] = OriginServer("cdn", self._cdn.answer, self._faults, self._log)
+                self._servers["hub"] = self._server("hub", self._routes.answer)
+                self._servers["cdn"] = self._server("cdn", self._cdn.answer)
 
     def stop(self) -> None:
         """Close both ports and every connection, also in the middle of an answer; repositories and log are kept."""
@@ -116,7 +127,8 @@ class HubSimulator:
 
         Args:
             repo: ``namespace/name``, or a bare name as a few old models have.
-            files: contents by path; a ``pathlib.Path`` is served from disk and must stay unchanged.
+            files: contents by path; a ``pathlib.Path`` is served from disk and must stay unchanged; an ``Unfetched``
+                is listed only.
             commit: the first commit's id; by default a hash of its content.
             branch: the branch it goes to.
             tags: tags that point at it.
@@ -208,6 +220,30 @@ class HubSimulator:
     def clear_faults(self) -> None:
         """Forget the queued faults."""
         self._faults.clear()
+
+    def limit(self, bucket: Bucket, *, quota: int, window: float = WINDOW) -> None:
+        """Answer 429 to what exceeds a quota from now on; until a test asks for it, nothing is refused.
+
+        Callers are counted apart, by their token; whoever sends none counts as one. A window begins with the first
+        request in it. ``RateLimit`` says on every answer how many requests are left and in how many whole seconds,
+        rounded up, the window ends. The CDN counts nothing.
+
+        Args:
+            bucket: ``"api"``, ``"resolvers"`` (``/resolve/`` and ``/api/resolve-cache/``) or ``"pages"``.
+            quota: how many requests are answered in a window.
+            window: its length in seconds.
+
+        Raises:
+            ValueError: there is no such bucket, or the quota or the window is not above zero.
+        """
+        self._routes.limits.set(bucket, quota, window)
+
+    def clear_limits(self) -> None:
+        """Forget the limits, and begin to count anew."""
+        self._routes.limits.clear()
+
+    def _server(self, origin: Origin, answer: Callable[[Request], Response]) -> OriginServer:
+        return OriginServer(origin, answer, self._faults, self._log, lambda: self.latency)
 
     def _sign(self, stored: StoredFile, repo_id: str, name: str) -> str:
         return self.cdn_origin + self._cdn.sign(stored, repo_id, name, self.signed_url_seconds)

@@ -16,6 +16,7 @@ from vcm.testing.access import (
     repository_missing,
     require_gate,
     revision_missing,
+    too_many_requests,
 )
 from vcm.testing.rate_limits import RateLimits
 from vcm.testing.wire import json_response, not_modified, redirect
@@ -56,6 +57,9 @@ class HubRoutes:
         tokens: the tokens that the Hub knows.
         page_size: the greatest number of entries in a listing's page.
         sign: returns the absolute signed URL of an LFS file.
+
+    Attributes:
+        limits: counts the requests, and says which are too many.
     """
 
     def __init__(self, registry: Registry, tokens: Collection[str], page_size: int, sign: downloads.Sign) -> None:
@@ -63,22 +67,33 @@ class HubRoutes:
         self._tokens = tokens
         self._page_size = page_size
         self._sign = sign
-        self._limits = RateLimits()
+        self.limits = RateLimits()
 
     def answer(self, request: Request) -> Response:
         """Answer a request: the route's own answer, or the refusal it raised, with the headers every answer has."""
         is_api = request.path.startswith("/api/")
-        caller = None
-        with self._registry.lock:
-            try:
-                caller = authenticate(request, self._tokens)
+        caller, refused = self._caller(request)
+        counted = self.limits.count(caller, request.path)
+        try:
+            if counted.is_over:
+                raise too_many_requests(caller)
+            if refused:
+                raise refused
+            with self._registry.lock:
                 response = self._route(request, caller)
-                response = not_modified(request, response) if is_api else response
-            except Refusal as refusal:
-                response = refusal.response(as_json=is_api)
+            response = not_modified(request, response) if is_api else response
+        except Refusal as refusal:
+            response = refusal.response(as_json=is_api)
         trace = request.headers.get("x-amzn-trace-id") or f"Root={uuid.uuid4()}"
-        response.set_headers({"X-Request-Id": trace, **self._limits.headers(caller, request.path)})
+        response.set_headers({"X-Request-Id": trace, **counted.headers})
         return response
+
+    def _caller(self, request: Request) -> tuple[str | None, Refusal | None]:
+        # Whoever cannot prove who he is counts as nobody, and is counted all the same.
+        try:
+            return authenticate(request, self._tokens), None
+        except Refusal as refusal:
+            return None, refusal
 
     def _route(self, request: Request, caller: str | None) -> Response:
         path = request.path

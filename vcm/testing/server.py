@@ -74,18 +74,25 @@ class OriginServer(ThreadingHTTPServer):
         answer: returns the true answer to a request.
         faults: the faults of the simulator.
         log: where requests are logged.
+        latency: returns the seconds that every answer waits before it is sent.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(
-        self, origin: Origin, answer: Callable[[Request], Response], faults: FaultQueue, log: RequestLog
+        self,
+        origin: Origin,
+        answer: Callable[[Request], Response],
+        faults: FaultQueue,
+        log: RequestLog,
+        latency: Callable[[], float],
     ) -> None:
         self.origin = origin
         self.answer = answer
         self.faults = faults
         self.log = log
+        self.latency = latency
         self.stopping = Event()
         self._idle = Condition()
         self._connections: set[socket.socket] = set()
@@ -187,8 +194,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, request: Request, response: Response, fault: Fault | None) -> None:
         with_body = request.method != "HEAD"
-        if fault and fault.delay and fault.stall_after is None:
-            self.server.stopping.wait(fault.delay)
+        delay = self.server.latency()
+        if fault and fault.stall_after is None:
+            delay += fault.delay
+        if delay > 0:
+            self.server.stopping.wait(delay)
         if fault and with_body:
             send_spoiled(self.connection, response, fault, self.server.stopping)
             self.close_connection = self.close_connection or fault.cut_after is not None or fault.endless

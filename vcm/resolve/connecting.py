@@ -1,0 +1,59 @@
+"""The way to the hub that the settings describe, with what this machine knows of it already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+
+from vcm.core.metadata import Freshness
+from vcm.core.reporter import Reporter
+from vcm.hub.answers import TTL_HOURS, Caching
+from vcm.hub.client import HubClient
+from vcm.hub.http import Address, HttpClient
+from vcm.settings import Settings
+from vcm.store.metadata import MetadataStore
+
+
+def connect(
+    settings: Settings,
+    *,
+    reporter: Reporter | None = None,
+    cancelled: Event | None = None,
+    sleep: Callable[[float], object] | None = None,
+    freshness: Freshness = "normal",
+    ttl_hours: float = TTL_HOURS,
+) -> HubClient:
+    """A client of the hub; offline, one that knows what the metadata cache holds. Nothing is asked yet.
+
+    Args:
+        settings: where the hub and the cache are, and what may be sent.
+        reporter: told when the hub has to be waited for.
+        cancelled: once set, waiting ends with KeyboardInterrupt.
+        sleep: waits so many seconds; by default until ``cancelled`` is set.
+        freshness: which known answers do.
+        ttl_hours: how long an answer serves that may change.
+
+    Raises:
+        ConfigError: the token cannot be sent.
+        RegistryError: the file of certificates is not there.
+    """
+    # Who asks nobody needs no token, and no certificate either.
+    token = settings.token.checked() if settings.token and not settings.offline else None
+    address = Address(settings.endpoint, token.text if token else None, settings.ca_bundle)
+    over = cancelled or Event()
+    rest = sleep or over.wait
+    listener = reporter or Reporter()
+
+    def wait(seconds: float, reason: str) -> None:
+        listener.waiting("the hub", seconds, reason)
+        rest(seconds)
+        if over.is_set():
+            raise KeyboardInterrupt
+
+    return HubClient(
+        HttpClient(address, is_offline=settings.offline),
+        address,
+        token_source=token.source if token else None,
+        wait=wait,
+        caching=Caching(store=MetadataStore(settings.cache_dir), ttl_hours=ttl_hours, freshness=freshness),
+    )
