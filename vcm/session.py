@@ -17,12 +17,15 @@ from vcm.core.metadata import Freshness
 from vcm.core.plan import Plan
 from vcm.core.policy import refuse_violations
 from vcm.core.reporter import Reporter
+from vcm.errors import RegistryError
 from vcm.settings import Settings
 from vcm.store.hub_cache import HubCache
 from vcm.store.project import Project
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
+    from vcm.core.outdated import News
+    from vcm.core.upstream import Confirmation
     from vcm.hub.client import HubClient
     from vcm.install.syncing import Synced
     from vcm.install.transfer import Transfer
@@ -233,6 +236,40 @@ class Session:
             cancelled=self.cancelled,
         )
         return installer.install(plan, headroom)
+
+    def news(self, models: Sequence[LockedModel], manifest: Manifest) -> list[News]:
+        """What is new of locked models, in the order given; what fails for one does not hide the others.
+
+        What the gate should say of them is kept for it.
+        """
+        from vcm.resolve.outdated import find_news
+        from vcm.store.notices import write_notices
+
+        news = find_news(self._connect()[0], models, manifest, self.cancelled)
+        told = [each for each in news if each.error is None and each.model.repo and each.model.commit]
+        known = {(each.model.repo or "", each.model.commit or ""): each.notices for each in told}
+        write_notices(self.store.root, self.settings.endpoint, known)
+        return news
+
+    def confirm(self, models: Sequence[LockedModel]) -> list[Confirmation]:
+        """Whether locked models are upstream what they were, asked anew.
+
+        Raises:
+            RegistryError: this run is offline.
+        """
+        from vcm.resolve.upstream import confirm
+
+        if self.settings.offline:
+            raise RegistryError(
+                "this needs the hub, and this run is offline",
+                hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
+            )
+
+        def wait(seconds: float, reason: str) -> None:
+            self.reporter.waiting("the server", seconds, reason)
+            self._sleep(seconds)
+
+        return confirm(self._connect()[0].revalidating(), models, wait, self.cancelled)
 
     def _file_url(self, model: LockedModel, file: LockedFile) -> str:
         if model.url is not None:

@@ -93,6 +93,15 @@ def read_settings(
     )
 
 
+def hub_endpoint(manifest: str | None, environ: Mapping[str, str] | None = None) -> str:
+    """The hub's base address: HF_ENDPOINT, what the manifest says, or the Hub itself.
+
+    Raises:
+        ConfigError: HF_ENDPOINT holds no address.
+    """
+    return _endpoint(os.environ if environ is None else environ) or manifest or DEFAULT_ENDPOINT
+
+
 def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     """The project's folder that VCM_PROJECT names."""
     text = (os.environ if environ is None else environ).get("VCM_PROJECT")

@@ -13,6 +13,7 @@ from typing import TextIO
 from vcm.cli import locking  # noqa: F401
 from vcm.cli import syncing  # noqa: F401
 from vcm.cli import checking  # noqa: F401
+from vcm.cli import upstream  # noqa: F401
 from vcm.cli import demo  # noqa: F401
 
 # isort: on

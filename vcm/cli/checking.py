@@ -40,6 +40,8 @@ def check(group: Groups = [], all_groups: AllGroups = False, json: Json = False)
     answers = gate.check(project, manifest, store, groups=chosen_groups(group, all_groups))
     failing = [answer for answer in answers if not answer.passes]
     _print_answers(answers, "unchanged", json=json)
+    for text in gate.known_notices([answer.model for answer in answers], manifest, store):
+        print(f"note: {text}", file=sys.stderr)
     return 1 if failing else 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from vcm.core.manifest import Manifest
+from vcm.core.metadata import Freshness
 from vcm.core.plan import ALL_GROUPS
 from vcm.enforce import gate
 from vcm.settings import colors_are_unwanted, read_settings
@@ -73,7 +74,7 @@ def open_store(project: Project, manifest: Manifest) -> Store:
     return gate.open_store(project, manifest, _options.cache_dir)
 
 
-def open_session(project: Project, manifest: Manifest | None) -> Session:
+def open_session(project: Project, manifest: Manifest | None, freshness: Freshness = "normal") -> Session:
     """A session with this run's settings, for commands that may fetch."""
     from vcm.cli.progress import make_reporter
     from vcm.session import Session
@@ -85,7 +86,8 @@ def open_session(project: Project, manifest: Manifest | None) -> Session:
         manifest_cache_dir=manifest.cache_dir if manifest else None,
         project_dir=project.folder,
     )
-    return Session(settings, make_reporter(quiet=_options.quiet, verbose=_options.verbosity > 0), Event())
+    reporter = make_reporter(quiet=_options.quiet, verbose=_options.verbosity > 0)
+    return Session(settings, reporter, Event(), freshness=freshness)
 
 
 def chosen_groups(groups: list[str], all_groups: bool) -> tuple[str, ...]:

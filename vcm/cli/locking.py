@@ -127,6 +127,9 @@ def _groups_of(manifest: Manifest, names: set[str]) -> tuple[str, ...]:
 @command("lock")
 def lock(
     check: Annotated[bool, typer.Option("--check", help="Only tell whether models.lock fits; no network.")] = False,
+    upstream: Annotated[
+        bool, typer.Option("--upstream", help="With --check: ask the hub whether all is there as it was locked.")
+    ] = False,
     upgrade: Annotated[
         bool, typer.Option("--upgrade", help="Take the newest that is allowed, for all models.")
     ] = False,
@@ -137,8 +140,14 @@ def lock(
     """Pin every file of every model by SHA-256 in models.lock."""
     project = open_project()
     manifest = project.manifest()
+    if upstream and not check:
+        raise ConfigError("--upstream goes with --check", hint="run vcm lock --check --upstream")
     if check:
         found = project.fitting_lock(manifest)
+        if upstream:
+            from vcm.cli.upstream import confirm_lock
+
+            return confirm_lock(project, manifest, found, json=json)
         if json:
             output.print_json({"ok": True, "models": [output.model_document(model) for model in found.models]})
         else:

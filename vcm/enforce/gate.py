@@ -6,7 +6,7 @@ It fails closed: a lock that cannot be read or does not fit, a model that is unk
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from vcm.core.plan import models_in_scope
 from vcm.core.policy import refuse_violations
 from vcm.core.wording import did_you_mean
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
-from vcm.settings import cache_folder, project_folder
+from vcm.settings import cache_folder, hub_endpoint, project_folder
 from vcm.store.files import disk_errors
+from vcm.store.notices import read_notices
 from vcm.store.project import Project, find_project
 from vcm.store.snapshots import Finding
 from vcm.store.store import Store
@@ -159,10 +160,12 @@ def gate(project: str | Path | None = None, groups: str | Collection[str] = ()) 
     opened = open_project(project)
     manifest = opened.manifest()
     groups = (groups,) if isinstance(groups, str) else groups
-    answers = check(opened, manifest, open_store(opened, manifest), groups=groups)
+    store = open_store(opened, manifest)
+    answers = check(opened, manifest, store, groups=groups)
     for answer in answers:
         if not answer.passes:
             raise answer.error()
+    _log_notices([answer.model for answer in answers], manifest, store)
     return {answer.model.name: answer.path for answer in answers if not answer.findings}
 
 
@@ -184,10 +187,40 @@ def require(name: str, project: str | Path | None = None) -> Path:
     manifest = opened.manifest()
     models = _locked_models(opened, manifest, name)
     refuse_violations(manifest.policy, models, time.time())
-    answer = inspect(models[0], manifest, open_store(opened, manifest))
+    store = open_store(opened, manifest)
+    answer = inspect(models[0], manifest, store)
     if answer.findings:
         raise answer.error()
+    _log_notices(models[:1], manifest, store)
     return answer.path
+
+
+def known_notices(models: Iterable[LockedModel], manifest: Manifest, store: Store) -> list[str]:
+    """What ``vcm outdated`` found out of these models' repos, in one sentence each; nobody is asked."""
+    known = read_notices(store.root)
+    if not known:
+        return []
+    try:
+        endpoint = hub_endpoint(manifest.endpoint)
+    except ConfigError:
+        return []
+    return [
+        f"{model.name}: {notice.message}"
+        for model in models
+        for notice in known.get((endpoint, model.repo or "", model.commit or ""), ())
+    ]
+
+
+_logged: set[str] = set()
+
+
+def _log_notices(models: Iterable[LockedModel], manifest: Manifest, store: Store) -> None:
+    for text in known_notices(models, manifest, store):
+        if text not in _logged:
+            import logging
+
+            _logged.add(text)
+            logging.getLogger("vcm").warning("%s", text)
 
 
 def locked_model(project: Project, manifest: Manifest, name: str) -> LockedModel:

@@ -1,0 +1,115 @@
+"""Asking the hub whether what is locked is still there, and still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from threading import Event
+
+from vcm.core.lock import LockedModel
+from vcm.core.metadata import RepoInfo
+from vcm.core.notices import Notice
+from vcm.core.outdated import (
+    Absence,
+    Upstream,
+    commit_notice,
+    identity_notice,
+    is_another_repo,
+    judge,
+    locked_release,
+    ref_notices,
+    repo_notices,
+)
+from vcm.core.upstream import Confirmation, Finding, file_findings, hidden, length_finding, of_notice
+from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError, VcmError
+from vcm.hub.client import HubClient
+from vcm.hub.http import Answer, shown_url
+from vcm.hub.retries import Patience, Wait
+from vcm.install.pools import workers
+from vcm.resolve.outdated import MODELS_AT_ONCE, default_branch, ref_of
+
+_OK = 200
+
+
+def confirm(client: HubClient, models: Iterable[LockedModel], wait: Wait, cancelled: Event) -> list[Confirmation]:
+    """Every model with all that is not as it was locked, in the order given.
+
+    Args:
+        client: asks the hub, and takes no old answer for a new one.
+        models: locked models.
+        wait: rests between attempts to reach a direct file.
+        cancelled: once set, nobody waits for the rest.
+    """
+
+    def one(model: LockedModel) -> Confirmation:
+        findings: list[Finding] = []
+        try:
+            if model.url is not None:
+                _look_at_file(client, model, model.url, wait, findings)
+            else:
+                _look_at_repo(client, model, findings)
+        except VcmError as error:
+            error.model = error.model or model.name
+            return Confirmation(model, tuple(findings), error)
+        return Confirmation(model, tuple(findings))
+
+    with workers(MODELS_AT_ONCE, "vcm-upstream", cancelled) as pool:
+        return list(pool.map(one, models))
+
+
+def _look_at_repo(client: HubClient, model: LockedModel, findings: list[Finding]) -> None:
+    assert model.repo is not None and model.commit is not None  # noqa: S101, PT018
+
+    def note(notices: Iterable[Notice]) -> None:
+        findings.extend(map(of_notice, notices))
+
+    info, is_there = _locked_commit(client, model.repo, model.commit)
+    if isinstance(info, str):
+        note(judge(model, Upstream(repo=info, current=locked_release(model))).notices)
+        return
+    if is_another_repo(model, info):
+        note([identity_notice(model, info)])
+        return
+    note(repo_notices(model, info))
+    if model.ref is not None:
+        refs = client.refs(info.repo)
+        note(ref_notices(model, ref_of(client, info.repo, refs, model.ref, model.commit)))
+    if not is_there:
+        note([commit_notice(model)])
+        return
+    files = client.tree(info.repo, model.commit)
+    findings.extend(file_findings(model, files))
+    if hidden(model, files):
+        client.check_access(info.repo)
+        raise RegistryError(
+            f"{info.repo}: the hub hides the digests of this repo's files", error_code=AUTHENTICATION_ERROR
+        )
+
+
+def _locked_commit(client: HubClient, repo: str, commit: str) -> tuple[RepoInfo | Absence, bool]:
+    """The repo at the locked commit, else at its default branch, or why it is not there; and whether the commit is."""
+    try:
+        return client.info(repo, commit), True
+    except ModelNotFoundError:
+        return default_branch(client, repo), False
+
+
+def _look_at_file(client: HubClient, model: LockedModel, url: str, wait: Wait, findings: list[Finding]) -> None:
+    def ask() -> int | None:
+        # Not HEAD, which many servers refuse, and which a signed address does not allow. The body is not read.
+        with client.http.request("GET", url, leave_origin=True) as answer:
+            return _length(client, answer, url)
+
+    try:
+        length = Patience(wait).attempt(ask)
+    except ModelNotFoundError:
+        findings.append(Finding("gone", f"{shown_url(url)} is not there any more"))
+        return
+    finding = length_finding(model.files[0], length)
+    if finding is not None:
+        findings.append(finding)
+
+
+def _length(client: HubClient, answer: Answer, url: str) -> int | None:
+    if answer.status != _OK:
+        raise client.refused(answer, shown_url(url), None)
+    return answer.length

@@ -1,0 +1,57 @@
+"""Locks as they were: in a file that somebody kept, or in what git has committed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from vcm.core.lock import FILE_NAME, Lock, parse_lock
+from vcm.errors import ConfigError
+from vcm.store.project import Project
+
+_SECONDS = 60.0
+_NAME_ONE = "name the old lock: vcm diff OLD.lock"
+
+
+def kept_lock(path: Path) -> Lock:
+    """The lock in a file of any name.
+
+    Raises:
+        ConfigError: there is none, or it cannot be used.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint="name a models.lock of another time"
+        ) from error
+    return parse_lock(data, file_name=str(path))
+
+
+def committed_lock(project: Project) -> Lock:
+    """The project's lock in the last commit of the branch that is checked out.
+
+    Raises:
+        ConfigError: git is not there, knows no such file, or has one that cannot be used.
+    """
+    # cat-file and not show: the blob's own bytes, whatever the user's configuration does to what is shown.
+    done = _git(project.folder, "cat-file", "blob", f"HEAD:./{FILE_NAME}")
+    if done.returncode == 0:
+        return parse_lock(done.stdout, file_name=f"HEAD:{FILE_NAME}")
+    if _git(project.folder, "rev-parse", "--git-dir").returncode != 0:
+        raise ConfigError(f"{project.folder} is in no git repository that git can read", hint=_NAME_ONE)
+    raise ConfigError(f"git has no committed {FILE_NAME} in {project.folder}", hint=f"commit it, or {_NAME_ONE}")
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(  # noqa: S603  (no shell, and nothing of the project among the words)
+            ("git", *arguments),  # noqa: S607
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError("git cannot be run here", hint=_NAME_ONE) from error
