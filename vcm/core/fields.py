@@ -30,10 +30,14 @@ class Document:
 
     def error(self, key: Key, problem: str, hint: str = "") -> ConfigError:
         """The error for what stands at ``key``: file, line where it can be found, key, problem."""
-        line = find_line(self.text, key)
+        line = self.line(key)
         place = f"{self.name}:{line}" if line else self.name
         label = dotted(key)
         return ConfigError(f"{place}: {label}: {problem}" if label else f"{place}: {problem}", hint=hint)
+
+    def line(self, key: Key) -> int | None:
+        """The 1-based line on which ``key``, or the nearest table around it, stands."""
+        return find_line(self.text, key)
 
 
 def dotted(key: Key) -> str:
@@ -170,7 +174,7 @@ class Table:
 
     def parsed(self, key: str, parse: Callable[[object], Value]) -> Value | None:
         """Whatever stands there, as ``parse`` reads it (which raises ValueError with what is allowed)."""
-        self._asked.append(key)
+        self._asked[key] = None
         value = self._values.get(key)
         if value is None:
             return None
