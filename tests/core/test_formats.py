@@ -145,11 +145,12 @@ def test_indexes_of_shards(path, expected):
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("model-00002-of-00005.safetensors", Shard("model", 2, 5, ".safetensors")),
-        ("a/b-00001-of-00001.gguf", Shard("a/b", 1, 1, ".gguf")),
-        ("m-00001-of-00002.fp16.safetensors", Shard("m", 1, 2, ".fp16.safetensors")),
-        ("m.fp16-00001-of-00002.safetensors", Shard("m.fp16", 1, 2, ".safetensors")),
-        ("m-00001-of-00002-00003-of-00004.bin", Shard("m-00001-of-00002", 3, 4, ".bin")),
+        ("model-00002-of-00005.safetensors", Shard("model", 2, "00005", ".safetensors")),
+        ("a/b-00001-of-00001.gguf", Shard("a/b", 1, "00001", ".gguf")),
+        ("m-00001-of-00002.fp16.safetensors", Shard("m", 1, "00002", ".fp16.safetensors")),
+        ("m.fp16-00001-of-00002.safetensors", Shard("m.fp16", 1, "00002", ".safetensors")),
+        ("m-00001-of-00002-00003-of-00004.bin", Shard("m-00001-of-00002", 3, "00004", ".bin")),
+        ("model-00001-of-000163.safetensors", Shard("model", 1, "000163", ".safetensors")),
         ("model-00006-of-00005.bin", None),
         # TensorFlow counts from 0 and has no suffix: another kind of set.
         ("variables/variables.data-00000-of-00001", None),

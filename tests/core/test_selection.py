@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pathspec import GitIgnoreSpec
 
@@ -15,6 +15,8 @@ from vcm.core.manifest import Requirement, parse_manifest
 from vcm.core.metadata import RemoteFile
 from vcm.core.selection import Selection, refuse_pickle, select
 from vcm.errors import CONFIG_ERROR, ConfigError
+
+CALM = settings(derandomize=True, deadline=None, max_examples=100)
 
 
 def chosen(paths: str | list[str], **keys: Any) -> Selection:
@@ -361,6 +363,7 @@ GGUF = st.sampled_from(
 )  # fmt: skip
 
 
+@CALM
 @given(st.sets(GGUF, min_size=2))
 def test_the_advice_always_takes_exactly_one_variant(paths):
     requirement = Requirement(name="m", repo="acme/m")

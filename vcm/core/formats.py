@@ -38,7 +38,7 @@ _PICKLE = re.compile(
     re.IGNORECASE,
 )
 
-_SHARD = re.compile(r"(?P<start>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>(?:\.[^./]+)+)", re.ASCII)
+_SHARD = re.compile(r"(?P<start>.*)-(?P<number>\d{5})-of-(?P<count>\d{5,6})(?P<end>(?:\.[^./]+)+)", re.ASCII)
 _CUT = re.compile(r"(-split-[a-z]+|\.part\d+of\d+)$", re.IGNORECASE)
 _COMPANION = re.compile(r"(^|[^a-z])(mmproj|imatrix)([^a-z]|$)", re.IGNORECASE)
 
@@ -55,18 +55,20 @@ class Shard:
     """One file of a set that belongs together: ``model-00002-of-00005.safetensors``.
 
     Attributes:
+        start: the path before the number.
         number: of this file, from 1.
-        count: files of the set.
+        count: files of the set, as it is written.
+        end: the path after it.
     """
 
     start: str
     number: int
-    count: int
+    count: str
     end: str
 
-    def path(self, number: int) -> str:
+    def path(self, number: int | str) -> str:
         """The path of the set's file of that number."""
-        return f"{self.start}-{number:05}-of-{self.count:05}{self.end}"
+        return f"{self.start}-{number:0>5}-of-{self.count}{self.end}"
 
 
 def weight_format(path: str) -> str | None:
@@ -90,7 +92,7 @@ def shard(path: str) -> Shard | None:
     match = _SHARD.fullmatch(path)
     if match is None or not 1 <= int(match["number"]) <= int(match["count"]):
         return None
-    return Shard(match["start"], int(match["number"]), int(match["count"]), match["end"])
+    return Shard(match["start"], int(match["number"]), match["count"], match["end"])
 
 
 def variant(path: str) -> str | None:

@@ -211,8 +211,8 @@ def _patterns_for(choice: str, variants: dict[str, list[RemoteFile]], files: Ite
 
 def _path_pattern(path: str) -> str:
     part = shard(path)
-    start, rest = (part.start, f"-?????-of-{part.count:05}{part.end}") if part else (path, "")
-    return "/" + re.sub(r"([\\*?\[])", r"\\\1", start) + rest
+    escaped = re.sub(r"([\\*?\[])", r"\\\1", part.start if part else path)
+    return "/" + (replace(part, start=escaped).path("?????") if part else escaped)
 
 
 def refuse_pickle(files: Iterable[RemoteFile], requirement: Requirement) -> None:
