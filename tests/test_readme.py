@@ -47,6 +47,7 @@ def test_no_block_is_forgotten() -> None:
         "vcm.gate()",
         "vcm sync --locked",
         "vcm import",
+        "vcm outdated",
         "HubSimulator",
         "pytest",
     ]
@@ -98,6 +99,28 @@ def test_the_five_minutes(
     hub.clear_requests()
     assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"
     assert hub.requests == []
+
+
+def test_when_the_world_moves_on(hub: HubSimulator, project: Path, vcm: Callable[..., Result]) -> None:
+    repo = hub.add_repo("acme/frames", {"model.onnx": b"weights", "tokenizer.json": b"{}", "README.md": b"# one"})
+    assert vcm("init").code == 0
+    assert vcm("add", "frames", "acme/frames").code == 0
+    for arguments in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"],
+    ):
+        subprocess.run(["git", *arguments], cwd=project, check=True)
+    lines = [shlex.split(line, comments=True)[1:] for line in block("sh", "vcm outdated").splitlines()]
+    assert [vcm(*line).code for line in lines] == [0, 0, 0]
+    repo.commit({"README.md": b"# two"})
+    assert vcm(*lines[0], "--refresh").code == 0
+    repo.commit({"tokenizer.json": b"{1}"})
+    outdated = vcm(*lines[0], "--refresh")
+    assert outdated.code == 1
+    assert vcm(*shlex.split(outdated.out.splitlines()[-1].partition(": vcm ")[2])).code == 0
+    assert "tokenizer: 1 changed, 3 B" in vcm(*lines[1]).out
+    assert [vcm(*line).code for line in lines] == [0, 0, 0]
 
 
 def _outputs(command: str, cache: Path, project: Path) -> tuple[str, str]:

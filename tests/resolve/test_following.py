@@ -113,7 +113,7 @@ def test_a_base_on_the_authors_disk_is_said_to_be_missing(hub, session, lock):
     within = session()
     assert [model.name for model in lock(TEXT, within=within).models] == ["lora"]
     assert within.reporter.notices == [
-        "lora: adapter_config.json names a base model that is no repo; the program must bring it"
+        'lora: its base model "/home/author/llama" (adapter_config.json) is no repo; the program must bring it'
     ]
 
 
@@ -150,7 +150,7 @@ def test_what_was_pulled_in_stays_until_its_model_shall_move(hub, lock):
 def test_what_was_pulled_in_is_installed_with_its_model_and_only_then(hub, vcm, manifest, project):
     hub.add_repo("meta/llama", BASE)
     hub.add_repo("acme/lora", adapter("meta/llama"))
-    hub.add_repo("acme/m", BASE)
+    hub.add_repo("acme/m", {"config.json": b"{}"})
     manifest(TEXT + 'groups = ["style"]\n[models.m]\nrepo = "acme/m"\n')
     assert vcm("lock").code == 0
     assert 'name = "lora.llama"' in (project / "models.lock").read_text()

@@ -42,6 +42,9 @@ from vcm.store.store import Store
 
 _LARGEST_READ = 16 << 20
 """Bytes: what is larger is no configuration, whatever it is called."""
+_WORDS = {"base-model": "base model", "code": "code"}
+_TAKEN = {"base-model": (), "code": ("*.py",)}
+"""What is included of a repo that is pulled in; of one that is wanted for its code, no weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,9 +343,11 @@ class Resolver:
         pending = self._references(pinned)
         while pending:
             reference = pending.pop(0)
+            what = _WORDS[reference.kind]
             if reference.repo is None:
                 self._reporter.notice(
-                    f"{root}: {reference.named_by} names a {reference.what} that is no repo; the program must bring it"
+                    f'{root}: its {what} "{reference.written}" ({reference.named_by}) is no repo; the program must '
+                    "bring it"
                 )
                 continue
             if reference.repo.lower() in seen:
@@ -350,7 +355,7 @@ class Resolver:
             seen.add(reference.repo.lower())
             if not requirement.follow:
                 self._reporter.notice(
-                    f"{root}: its {reference.what} {reference.repo} ({reference.named_by}) is not locked, since "
+                    f"{root}: its {what} {reference.repo} ({reference.named_by}) is not locked, since "
                     "follow = false; the program must bring it"
                 )
                 continue
@@ -358,7 +363,7 @@ class Resolver:
                 name=entry_name(root, reference.repo, names),
                 repo=reference.repo,
                 revision=reference.revision,
-                include=reference.include,
+                include=_TAKEN[reference.kind],
                 allow_pickle=requirement.allow_pickle,
             )
             names.add(entry.name)
@@ -367,12 +372,12 @@ class Resolver:
                 found = self._pinned(entry, before, upgrade=upgrade)
                 pending += self._references(found)
             if before is None:
-                self._reporter.notice(f"{root}: its {reference.what} {reference.repo} is locked as {entry.name}")
+                self._reporter.notice(f"{root}: its {what} {reference.repo} is locked as {entry.name}")
             yield replace(found.model, via=root)
 
     def _references(self, pinned: _Pinned) -> list[Reference]:
         model, info = pinned.model, pinned.info
-        return list(references(info.repo, info, self._reader(model), [file.path for file in model.files]))
+        return references(info.repo, info, self._reader(model), [file.path for file in model.files])
 
     # Direct files
 
@@ -434,7 +439,9 @@ def _named(reference: Reference, requirement: Requirement) -> Iterator[None]:
     try:
         yield
     except VcmError as error:
-        error.message = f"its {reference.what} {reference.repo}, which {reference.named_by} names: {error.message}"
+        error.message = (
+            f"its {_WORDS[reference.kind]} {reference.repo}, which {reference.named_by} names: {error.message}"
+        )
         error.model = requirement.name
         if not isinstance(error, ConfigError) or not error.hint:
             error.hint = f"{error.hint}; or set follow = false on [models.{requirement.name}]".removeprefix("; or ")
