@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vcm.core.formats import holds_pickle
 from vcm.core.names import model_name
-from vcm.core.selection import holds_pickle
 from vcm.testing import Content, HubSimulator, Unfetched
 
 FOLDER = Path(__file__).parents[2] / "shared" / "corpora"

@@ -68,7 +68,7 @@ class TestTheLists:
             assert {name: requirement.repo for name, requirement in asked.items()} == {
                 repo.model: repo.id for repo in (*localai, *handy)
             }
-            assert sum(requirement.allow_pickle for requirement in asked.values()) == 8
+            assert sum(requirement.allow_pickle for requirement in asked.values()) == 6
 
 
 @pytest.mark.parametrize("small_files", [False, True])

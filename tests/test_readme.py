@@ -129,11 +129,14 @@ def _outputs(command: str, cache: Path, project: Path) -> tuple[str, str]:
         "init": (f"Made {project / 'models.toml'}\n", ""),
         "add": (
             (
-                "Locked 1 model, 16 B\n"
+                "Locked 1 model, 16 B (small files: 3 fetched)\n"
                 f" + minilm  sentence-transformers/all-MiniLM-L6-v2  main {commit}  4 files, 16 B\n"
                 f"Installed 1 model: 7 B fetched, 9 B reused\n + minilm  main {commit}  installed\n"
             ),
-            "fetching 1 file, 7 B\n",
+            (
+                "note: minilm: holds Python code, which runs only where a program says trust_remote_code; pinned like "
+                "every other file: train.py\nfetching 1 file, 7 B\n"
+            ),
         ),
         "check": ("1 model locked and installed, unchanged\n", ""),
     }[command]

@@ -128,6 +128,7 @@ class Session:
         *,
         upgrade: Collection[str] = (),
         edited_from: Manifest | None = None,
+        asks_all: bool = False,
     ) -> Locking:
         """The lock for a manifest; the hub is asked only where the old lock does not answer it.
 
@@ -137,13 +138,15 @@ class Session:
             upgrade: names of models whose old lock shall be forgotten; ``"*"`` for all.
             edited_from: the manifest that ``before`` answers, where it is known: models whose requirements are the
                 same in both stay as they are without a question.
+            asks_all: whether the hub is asked about what fits, too.
 
         Raises:
+            PolicyError: a model is not what the manifest's policy allows.
             VcmError: a model cannot be locked.
         """
         fits = before is not None and staleness(before, manifest) is None
         edited_from = manifest if fits else edited_from
-        kept = {} if "*" in upgrade else _unchanged(manifest, before, edited_from, upgrade)
+        kept = {} if asks_all or "*" in upgrade else _unchanged(manifest, before, edited_from, upgrade)
         open_questions = [requirement for requirement in manifest.models if requirement.name not in kept]
         if before is not None and fits and not open_questions:
             locking = Locking(before, before)
@@ -204,11 +207,17 @@ class Session:
             LockError: the lock is missing or stale, and may not be made anew.
             VcmError: a model cannot be locked.
         """
-        if locked or self.settings.offline:
+        if locked:
             lock = project.fitting_lock(manifest)
             refuse_violations(manifest.policy, lock.models, time.time())
             return Locking(lock, lock)
-        locking = self.resolve(manifest, project.lock())
+        try:
+            locking = self.resolve(manifest, project.lock())
+        except RegistryError:
+            if self.settings.offline:
+                # That the lock does not fit is the reason why the hub would have been asked.
+                project.fitting_lock(manifest)
+            raise
         if write:
             project.write_lock(locking.after)
         return locking

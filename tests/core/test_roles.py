@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.core.test_lock_properties import CALM, paths
 from vcm.core import roles
+from vcm.core.formats import weight_format
 from vcm.core.roles import ROLES, in_order, role
-from vcm.core.selection import weight_format
 
 TABLE = {
     "weights": """

@@ -16,6 +16,7 @@ from vcm.core.lock import toml_string
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.plan import models_in_scope
 from vcm.core.wording import counted, did_you_mean
+from vcm.enforce import gate
 from vcm.errors import ConfigError
 from vcm.version import VERSION
 
@@ -123,6 +124,9 @@ def lock(
         bool, typer.Option("--upgrade", help="Take the newest that is allowed, for all models.")
     ] = False,
     upgrade_model: Annotated[list[str], typer.Option("--upgrade-model", help="The same for one model.")] = [],
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the hub about everything, whatever it said in the last 24 hours.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Leave models.lock as it is.")] = False,
     json: Json = False,
 ) -> int:
@@ -148,8 +152,11 @@ def lock(
             raise ConfigError(
                 f'no model "{name}" in models.toml{did_you_mean(name, known)}', hint=f"models: {', '.join(known)}"
             )
-    with open_session(project, manifest) as session:
-        locking = session.resolve(manifest, project.lock(), upgrade=("*",) if upgrade else tuple(upgrade_model))
+    with open_session(project, manifest, "refresh" if refresh else "normal") as session:
+        wanted = ("*",) if upgrade else tuple(upgrade_model)
+        locking = session.resolve(manifest, project.lock(), upgrade=wanted, asks_all=refresh)
+        for text in gate.known_notices(locking.after.models, manifest, session.store):
+            session.reporter.notice(text)
     if not dry_run:
         project.write_lock(locking.after)
     if json:

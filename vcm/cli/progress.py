@@ -58,6 +58,8 @@ class NoticeReporter(Reporter):
             self._print(f"{label}: {reason}; next try in {seconds:.0f} s")
 
     def _print(self, line: str) -> None:
+        # What a hub or a publisher wrote must not steer the terminal.
+        line = "".join(each if each.isprintable() else "\ufffd" for each in line)
         print(line, file=self._stream, flush=True)
 
 

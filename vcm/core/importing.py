@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vcm.core import names
+from vcm.core.formats import holds_pickle
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
 from vcm.core.reference import file_name as name_in_url
-from vcm.core.selection import holds_pickle, select
+from vcm.core.selection import select
 from vcm.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from vcm.core.selection import weight_format
+from vcm.core.formats import weight_format
 
 Role = Literal["weights", "tokenizer", "template", "config", "code", "licence", "docs", "other"]
 ROLES: tuple[Role, ...] = get_args(Role)

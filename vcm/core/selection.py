@@ -26,8 +26,6 @@ from vcm.core.metadata import RemoteFile
 from vcm.core.wording import byte_count
 from vcm.errors import ConfigError
 
-__all__ = ["Selection", "refuse_pickle", "select", "weight_format"]
-
 # Quantisations in the order in which they are commonly advised: small enough to use, large enough to be good.
 _COMMON_CHOICES = (
     "Q4_K_M",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Dict, List, Optional  # noqa: UP035  (the published signatures)
@@ -11,6 +12,7 @@ from vcm.core import names
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest, parse_checksum
 from vcm.core.plan import Plan, SnapshotState
+from vcm.core.policy import refuse_violations
 from vcm.core.reference import file_name
 from vcm.core.reporter import Reporter
 from vcm.core.wording import did_you_mean
@@ -37,6 +39,7 @@ class ModelManager:
 
         Raises:
             ConfigError: its models cannot be used.
+            PolicyError: a model is locked that the project's policy does not allow.
         """
         self.config = config
         self._manifest: Manifest | None = None
@@ -45,6 +48,7 @@ class ModelManager:
             project = Project(config.project)
             self._manifest = project.manifest()
             self._locked = {model.name: model for model in project.fitting_lock(self._manifest).models}
+            refuse_violations(self._manifest.policy, self._locked.values(), time.time())
         else:
             for source in config.models.sources:
                 if source.name in self._locked:

@@ -20,12 +20,12 @@ from threading import Event
 from typing import Any
 
 from vcm.core.digest import CHUNK, git_blob_hash
+from vcm.core.formats import weight_format
 from vcm.core.importing import cached_requirement, names_for, revision_of, snapshots_in_order
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.metadata import RemoteFile
 from vcm.core.plan import SnapshotState
 from vcm.core.reporter import Reporter
-from vcm.core.selection import weight_format
 from vcm.core.wording import byte_count, counted, listed
 from vcm.errors import DiskSpaceError
 from vcm.store.files import READ_ONLY, copy_file, disk_errors, free_space, hash_file, link_file, temporary_name

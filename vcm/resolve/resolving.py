@@ -264,6 +264,11 @@ class Resolver:
         if before is None or before.files != model.files:
             for notice in choice.notices(requirement):
                 self._reporter.notice(notice)
+            if info.new_version and requirement.version is None and requirement.revision is None:
+                # On another branch or commit the card may be an old one, which does not count.
+                self._reporter.notice(
+                    f"{requirement.name}: the card of {info.repo} names a successor: {info.new_version}"
+                )
             code = python_files(taken)
             if code:
                 self._reporter.notice(
@@ -287,7 +292,9 @@ class Resolver:
         self, requirement: Requirement, info: RepoInfo, files: Iterable[RemoteFile], before: LockedModel | None
     ) -> tuple[LockedFile, ...]:
         """Every file with its SHA-256. Small files, for which the hub publishes none, are had and hashed."""
-        known = {(file.oid, file.size): file.sha256 for file in (before.files if before else ()) if file.oid}
+        known: dict[tuple[str | None, int], str] = {
+            (file.oid, file.size): file.sha256 for file in (before.files if before else ()) if file.oid
+        }
         digests = {file.path: file.sha256 or known.get((file.oid, file.size)) for file in files}
         unknown = [self._wanted(requirement.name, info, file) for file in files if digests[file.path] is None]
         digests |= zip((each.path for each in unknown), self.small_files.digests(unknown), strict=True)
