@@ -179,6 +179,7 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
             endpoint=hub.endpoint,
             token=Token(token, "HF_TOKEN") if token else None,
             offline=offline,
+            hub_cache=Path(os.environ["HF_HOME"], "hub"),
         )
         notes = Notes()
         # What tests change on their hub is seen at once; what is said of known answers asks for another freshness.

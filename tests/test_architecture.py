@@ -38,7 +38,7 @@ OUTSIDE = {
     "typer": {"cli"},
     "filelock": {"store"},
     "platformdirs": {"settings"},
-    "time": {"hub", "cli", "testing"},
+    "time": {"hub", "session", "enforce", "cli", "testing"},
     "tempfile": {"cli"},
     "shutil": {"store"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ import pytest
 
 from tests.conftest import Result
 from vcm.core.manifest import Requirement, parse_manifest
+from vcm.core.policy import Policy
 from vcm.testing import HubSimulator
 from vcm.version import VERSION
 
@@ -44,6 +46,7 @@ def test_no_block_is_forgotten() -> None:
         "[models.profanity]",
         "vcm.gate()",
         "vcm sync --locked",
+        "vcm import",
         "vcm outdated",
         "HubSimulator",
         "pytest",
@@ -142,12 +145,27 @@ def _locked_commit(project: Path) -> str:
     return match[1] if match else ""
 
 
+def test_coming_from_elsewhere(vcm: Callable[..., Result], project: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "hf-home" / "hub" / "models--acme--frames" / "snapshots" / ("1" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+    source = {"name": "a", "url": "https://example.com/a.onnx", "checksum": "ab" * 32, "size_bytes": 1}
+    (project / "config.yaml").write_text(json.dumps({"models": {"cache_dir": None, "sources": [source]}}))
+    lines = block("sh", "vcm import").splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert vcm(*shlex.split(line, comments=True)[1:]).code == 0
+        (project / "models.toml").unlink()
+    assert (project / "models.lock").exists()
+
+
 def test_the_manifest_in_full_has_every_key_and_is_one() -> None:
     text = block("toml", "[models.profanity]")
     manifest = parse_manifest(text.encode(), vcm_version=VERSION)
     assert [model.name for model in manifest.models] == ["frames", "whisper", "profanity"]
     keys = {each.name.replace("_", "-") for each in fields(Requirement)} - {"name"}
     assert {key for key in keys if re.search(rf"^{key} = ", text, re.MULTILINE)} == keys
+    assert all(getattr(manifest.policy, each.name) for each in fields(Policy))
 
 
 def test_the_hub_for_tests() -> None:

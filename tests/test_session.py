@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event, Timer
+from time import monotonic
 
 import pytest
 
@@ -13,7 +14,7 @@ from vcm.core.reporter import Reporter
 from vcm.errors import LOCK_OUTDATED, NETWORK_ERROR, LockError, RegistryError
 from vcm.install.syncing import Synced
 from vcm.session import Session
-from vcm.settings import Settings, read_settings
+from vcm.settings import Settings, Token, read_settings
 from vcm.store.project import Project
 from vcm.testing import Fault, HubSimulator
 
@@ -146,7 +147,7 @@ class Listener(Reporter):
 def test_a_token_goes_where_the_environment_says_and_not_where_only_the_manifest_does(hub, repo, cache, read_manifest):
     def run(environ: dict[str, str]) -> tuple[set[str | None], list[str]]:
         from_manifest = None if "HF_ENDPOINT" in environ else hub.endpoint
-        settings = read_settings(environ=environ, cache_dir=cache, manifest_endpoint=from_manifest)
+        settings = read_settings(environ=environ, cache_dir=cache / str(len(environ)), manifest_endpoint=from_manifest)
         listener = Listener()
         within = Session(settings, listener)
         hub.clear_requests()
@@ -181,6 +182,46 @@ def test_waits_are_the_sessions_own(hub, repo, session, read_manifest):
     within = session()
     within.resolve(read_manifest(TEXT), None)
     assert [seconds for seconds, _ in within.reporter.waits] == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("token", [None, Token(TOKEN, "HF_TOKEN")])
+def test_what_the_hub_allows_is_said_and_kept_to(hub, cache, read_manifest, token):
+    class Waits(Reporter):
+        def __init__(self) -> None:
+            self.told: list[tuple[str, float, str]] = []
+
+        def waiting(self, label: str, seconds: float, reason: str) -> None:
+            self.told.append((label, seconds, reason))
+
+    for number in range(4):
+        hub.add_repo(f"acme/m{number}", {"model.safetensors": WEIGHTS[number:]})
+    text = "".join(f'[models.m{number}]\nrepo = "acme/m{number}"\n' for number in range(4))
+    hub.limit("api", quota=6, window=1.0)
+    waits = Waits()
+    with Session(Settings(cache_dir=cache, endpoint=hub.endpoint, token=token), waits) as within:
+        assert len(within.resolve(read_manifest(text), None).after.models) == 4
+    assert {request.status for request in hub.requests} == {200}
+    ((label, seconds, reason),) = waits.told
+    assert label == "the hub"
+    assert 1 < seconds <= 2
+    assert reason == "6 api requests per 1 s are used up" + ("" if token else "; HF_TOKEN raises the limit")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Retry-After": "300"}, {"RateLimit": '"api";r=0;t=300', "RateLimit-Policy": '"api";q=1;w=300'}]
+)
+def test_calling_off_ends_a_wait_for_the_hub_at_once(hub, repo, cache, read_manifest, headers):
+    hub.fail(Fault(path="/api/*", status=429, headers=headers, times=None))
+    cancelled = Event()
+    with Session(Settings(cache_dir=cache, endpoint=hub.endpoint), cancelled=cancelled) as within:
+        timer = Timer(0.5, cancelled.set)
+        timer.start()
+        began = monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            within.resolve(read_manifest(TEXT), None)
+        assert 0.4 < monotonic() - began < 1.5
+        timer.join()
+    assert len(hub.requests) == 1
 
 
 def test_several_threads_may_ask_for_the_connection_at_once(hub, repo, session, read_manifest):

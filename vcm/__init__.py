@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ModelDownloadError,
         ModelNotFoundError,
         ModelRegistryError,
+        PolicyError,
         RegistryError,
         VcmError,
     )
@@ -63,6 +64,7 @@ _HOMES = {
     "ModelRegistryError": "vcm.errors",
     "ModelSource": "vcm.enforce.config",
     "ModelsConfig": "vcm.enforce.config",
+    "PolicyError": "vcm.errors",
     "RegistryError": "vcm.errors",
     "VcmError": "vcm.errors",
     "gate": "vcm.enforce.gate",
@@ -83,6 +85,7 @@ __all__ = [
     "ModelRegistryError",
     "ModelSource",
     "ModelsConfig",
+    "PolicyError",
     "RegistryError",
     "VcmError",
     "__version__",

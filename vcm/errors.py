@@ -6,9 +6,12 @@ the codes of the command line's JSON answers, and ``exit_code`` follows from it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 CONFIG_ERROR = "CONFIG_ERROR"
 LOCK_OUTDATED = "LOCK_OUTDATED"
 NOT_INSTALLED = "NOT_INSTALLED"
+POLICY_VIOLATION = "POLICY_VIOLATION"
 NETWORK_ERROR = "NETWORK_ERROR"
 AUTHENTICATION_ERROR = "AUTHENTICATION_ERROR"
 NOT_FOUND = "NOT_FOUND"
@@ -19,6 +22,7 @@ PERMISSION_ERROR = "PERMISSION_ERROR"
 EXIT_CODES = {
     LOCK_OUTDATED: 1,
     NOT_INSTALLED: 1,
+    POLICY_VIOLATION: 1,
     CONFIG_ERROR: 2,
     NETWORK_ERROR: 3,
     AUTHENTICATION_ERROR: 3,
@@ -36,19 +40,22 @@ class VcmError(Exception):
         message: what happened, in one sentence without a full stop.
         error_code: one of the constants of this module.
         hint: what to do next; empty where there is nothing to do.
+        details: lines below the message, where it is about several things or lists a choice.
         model: the model's name in the manifest, where one is concerned.
         file: the file's path inside the model, where one is concerned.
         retry_after: seconds after which a second try makes sense, where the other side said so.
+        others: what failed for other models in the same run.
     """
 
     error_code = CONFIG_ERROR
     default_hint = ""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (all but the message go by name)
         self,
         message: str,
         *,
         hint: str = "",
+        details: Iterable[str] = (),
         error_code: str | None = None,
         model: str | None = None,
         file: str | None = None,
@@ -57,10 +64,12 @@ class VcmError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint or self.default_hint
+        self.details = tuple(details)
         self.error_code = error_code or type(self).error_code
         self.model = model
         self.file = file
         self.retry_after = retry_after
+        self.others: tuple[VcmError, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -69,8 +78,9 @@ class VcmError(Exception):
 
     @property
     def __notes__(self) -> list[str]:  # type: ignore[override]
-        """What to do next, as Python shows it below the error in a traceback."""
-        return [*([f"hint: {self.hint}"] if self.hint else []), *self.__dict__.get("_notes", [])]
+        """The details and what to do next, as Python shows them below the error in a traceback."""
+        hints = [f"hint: {self.hint}"] if self.hint else []
+        return [*(f"  {line}" for line in self.details), *hints, *self.__dict__.get("_notes", [])]
 
     def add_note(self, note: str) -> None:
         """Add a line below the error, as for every exception."""
@@ -100,6 +110,28 @@ class LockError(VcmError):
     """There is no lock, or it does not fit the manifest any more."""
 
     error_code = LOCK_OUTDATED
+
+
+class PolicyError(VcmError):
+    """A locked model is not what the project's policy allows.
+
+    Attributes:
+        violations: one ``vcm.core.policy.Violation`` for each rule that a model breaks.
+    """
+
+    error_code = POLICY_VIOLATION
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        violations: Iterable[object],
+        details: Iterable[str] = (),
+        hint: str = "",
+        model: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, details=details, model=model)
+        self.violations = tuple(violations)
 
 
 class RegistryError(VcmError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +12,14 @@ from threading import Lock as ThreadLock
 from typing import TYPE_CHECKING, Self
 
 from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
-from vcm.core.manifest import Manifest
+from vcm.core.manifest import Manifest, Requirement
 from vcm.core.metadata import Freshness
 from vcm.core.plan import Plan
+from vcm.core.policy import refuse_violations
 from vcm.core.reporter import Reporter
 from vcm.errors import RegistryError
 from vcm.settings import Settings
+from vcm.store.hub_cache import HubCache
 from vcm.store.project import Project
 from vcm.store.store import Store
 
@@ -36,11 +39,15 @@ class Locking:
         before: the lock as it was; None where there was none.
         after: the lock now.
         requested: whether the hub was asked at all.
+        small_files_fetched: files that came over the network to be hashed.
+        small_files_reused: files that were hashed where they stood on this machine.
     """
 
     before: Lock | None
     after: Lock
-    requested: bool
+    requested: bool = False
+    small_files_fetched: int = 0
+    small_files_reused: int = 0
 
 
 class Session:
@@ -134,25 +141,55 @@ class Session:
         Raises:
             VcmError: a model cannot be locked.
         """
-        if before is not None and staleness(before, manifest) is None:
-            if not upgrade:
-                return Locking(before, before, requested=False)
-            edited_from = manifest
-        kept = _unchanged(manifest, before, edited_from)
-        kept = {} if "*" in upgrade else {name: model for name, model in kept.items() if name not in upgrade}
+        fits = before is not None and staleness(before, manifest) is None
+        edited_from = manifest if fits else edited_from
+        kept = {} if "*" in upgrade else _unchanged(manifest, before, edited_from, upgrade)
         open_questions = [requirement for requirement in manifest.models if requirement.name not in kept]
+        if before is not None and fits and not open_questions:
+            locking = Locking(before, before)
+        else:
+            locking = self._lock(manifest, before, kept, open_questions, upgrade)
+        refuse_violations(manifest.policy, locking.after.models, time.time())
+        return locking
+
+    def _lock(
+        self,
+        manifest: Manifest,
+        before: Lock | None,
+        kept: dict[str, list[LockedModel]],
+        open_questions: list[Requirement],
+        upgrade: Collection[str],
+    ) -> Locking:
+        entries = [entry for each in kept.values() for entry in each]
+        fetched = reused = 0
         if open_questions:
             from vcm.resolve.resolving import Resolver
 
             client, transfer = self._connect()
-            if upgrade:
-                client = client.revalidating()
-            resolver = Resolver(client, transfer, self.reporter, self.cancelled)
-            answers = resolver.resolve(open_questions, before, lambda name: "*" in upgrade or name in upgrade)
-            kept |= {model.name: model for model in answers}
-        models = tuple(kept[name] for name in sorted(kept))
-        after = Lock(manifest_sha256=manifest.digest, models=models)
-        return Locking(before, after, requested=bool(open_questions))
+            resolver = Resolver(
+                client.revalidating() if upgrade else client,
+                transfer,
+                self.store,
+                HubCache(self.settings.hub_cache),
+                self.reporter,
+                self.cancelled,
+                dated=manifest.policy.min_age is not None,
+            )
+            entries += resolver.resolve(
+                open_questions,
+                before,
+                lambda name: "*" in upgrade or name in upgrade,
+                [requirement.repo for requirement in manifest.models if requirement.repo],
+            )
+            fetched, reused = resolver.small_files.fetched, resolver.small_files.reused
+        models = tuple(sorted(entries, key=lambda entry: entry.name))
+        return Locking(
+            before,
+            Lock(manifest_sha256=manifest.digest, models=models),
+            requested=bool(open_questions),
+            small_files_fetched=fetched,
+            small_files_reused=reused,
+        )
 
     def lock_for_sync(self, project: Project, manifest: Manifest, *, locked: bool, write: bool) -> Locking:
         """The project's lock, made true to the manifest where it is not.
@@ -169,7 +206,8 @@ class Session:
         """
         if locked or self.settings.offline:
             lock = project.fitting_lock(manifest)
-            return Locking(lock, lock, requested=False)
+            refuse_violations(manifest.policy, lock.models, time.time())
+            return Locking(lock, lock)
         locking = self.resolve(manifest, project.lock())
         if write:
             project.write_lock(locking.after)
@@ -240,9 +278,23 @@ class Session:
         return self._connect()[0].file_url(model.repo, model.commit, file.path)
 
 
-def _unchanged(manifest: Manifest, before: Lock | None, edited_from: Manifest | None) -> dict[str, LockedModel]:
+def _unchanged(
+    manifest: Manifest, before: Lock | None, edited_from: Manifest | None, upgrade: Collection[str]
+) -> dict[str, list[LockedModel]]:
+    """By name, the entries of models that stay without a question: the requirement is the one they answer."""
     if before is None or edited_from is None or staleness(before, edited_from) is not None:
         return {}
     old = {requirement.name: requirement.meaning() for requirement in edited_from.models}
-    same = {requirement.name for requirement in manifest.models if old.get(requirement.name) == requirement.meaning()}
-    return {model.name: model for model in before.models if model.name in same}
+    kept: dict[str, list[LockedModel]] = {
+        requirement.name: []
+        for requirement in manifest.models
+        if old.get(requirement.name) == requirement.meaning() and requirement.name not in upgrade
+    }
+    for model in before.models:
+        if model.root in kept:
+            kept[model.root].append(model)
+    if manifest.policy.min_age is not None:
+        # A policy of age that came after the lock: it needs to know when each commit was made.
+        undated = {model.root for model in before.models if model.source == "huggingface" and not model.committed}
+        kept = {name: models for name, models in kept.items() if name not in undated}
+    return kept

@@ -1,8 +1,8 @@
 """Settings: the one reader of the environment. Everything below gets plain values.
 
 Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
-HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE,
-and NO_COLOR. The proxy variables are read by requests, per address.
+HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE,
+SSL_CERT_FILE, and NO_COLOR. The proxy variables are read by requests, per address.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Settings:
         token: what to send to the hub's origin; None also when the endpoint is not trusted with it.
         withheld_token: where a token was found that the endpoint, which stands only in the manifest, does not get.
         ca_bundle: certificates to trust instead of the built-in ones.
+        hub_cache: the Hugging Face cache of this machine, which may not exist; None where none shall be looked at.
     """
 
     cache_dir: Path
@@ -56,6 +57,7 @@ class Settings:
     withheld_token: str | None = None
     offline: bool = False
     ca_bundle: str | None = None
+    hub_cache: Path | None = None
 
 
 def read_settings(
@@ -87,6 +89,7 @@ def read_settings(
         withheld_token=token.source if token and not trusted else None,
         offline=offline or _truthy(environ, "VCM_OFFLINE") or _truthy(environ, "HF_HUB_OFFLINE"),
         ca_bundle=_first(environ, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
+        hub_cache=_hub_cache(environ),
     )
 
 
@@ -145,10 +148,19 @@ def _token(environ: Mapping[str, str]) -> Token | None:
 def _token_path(environ: Mapping[str, str]) -> Path:
     if environ.get("HF_TOKEN_PATH"):
         return _expanded(environ["HF_TOKEN_PATH"])
+    return _hub_home(environ) / "token"
+
+
+def _hub_cache(environ: Mapping[str, str]) -> Path:
+    chosen = _first(environ, "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
+    return Path.cwd() / (_expanded(chosen) if chosen else _hub_home(environ) / "hub")
+
+
+def _hub_home(environ: Mapping[str, str]) -> Path:
     home = environ.get("HF_HOME")
     if not home:
         home = os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")  # noqa: PTH118
-    return _expanded(home) / "token"
+    return _expanded(home)
 
 
 def _expanded(text: str) -> Path:

@@ -74,8 +74,10 @@ def run(command: Sequence[str | Path], environ: Mapping[str, str], folder: Path)
 
 def compare(
     title: str, contestants: Sequence[Contestant], *, peer: str, rounds: int, environ: Mapping[str, str], folder: Path
-) -> None:
-    """Time the contestants in turn, so many rounds, and print the medians; ``peer`` is what the ratios are to.
+) -> dict[str, float]:
+    """Time the contestants in turn, so many rounds, print the medians and return their seconds.
+
+    ``peer`` is what the ratios are to.
 
     One round more goes before them and is not counted: it compiles, and fills the system's caches.
     """
@@ -86,15 +88,17 @@ def compare(
             one = run(each.command, environ, folder)
             if counts:
                 taken[each.name].append(one)
-    base = statistics.median(one.seconds for one in taken[peer])
-    _print_table(f"{title} ({rounds} rounds)", [_row(name, runs, base) for name, runs in taken.items()])
+    medians = {name: statistics.median(one.seconds for one in runs) for name, runs in taken.items()}
+    rows = [_row(name, runs, medians[peer]) for name, runs in taken.items()]
+    print_table(f"{title} ({rounds} rounds)", _HEAD, rows)
+    return medians
 
 
 def print_machine() -> None:
     """Say what the numbers were measured on, and what is the least memory that can be seen from here."""
     # A child is born as a copy of this process, and Linux counts that into its peak.
     floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    _print(
+    print_line(
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}; "
         f"memory below {floor:.0f} MiB is not seen"
     )
@@ -113,13 +117,15 @@ def _row(name: str, runs: Sequence[Taken], base: float) -> tuple[str, ...]:
     )
 
 
-def _print_table(title: str, rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
-    _print(f"\n{title}")
-    for row in (_HEAD, *rows):
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text below their head: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    print_line(f"\n{title}")
+    for row in (head, *rows):
         first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        _print("  ".join([first.strip().ljust(widths[0]), *rest]))
+        print_line("  ".join([first.strip().ljust(widths[0]), *rest]))
 
 
-def _print(line: str) -> None:
+def print_line(line: str) -> None:
+    """Print a line at once, also into a pipe."""
     print(line, flush=True)  # noqa: T201  (what a benchmark is for)

@@ -58,13 +58,13 @@ BAD_MANIFESTS: dict[str, tuple[bytes, str, str]] = {
         'models.toml:3: models.frames.versoin: unknown key, did you mean "version"?',
         (
             "allowed here: repo, version, revision, include, exclude, fallback, url, checksum, size, type, groups, "
-            "optional, marker, allow-pickle"
+            "optional, marker, allow-pickle, follow"
         ),
     ),
     "unknown table": (
         b'[modles.frames]\nrepo = "acme/frames"\n',
         'models.toml:1: modles: unknown key, did you mean "models"?',
-        "allowed here: project, models, hub, cache, pipeline",
+        "allowed here: project, models, hub, cache, pipeline, policy",
     ),
     "repo is a number": (
         b"[models.frames]\nrepo = 7\n",
@@ -840,18 +840,15 @@ def test_offline(locked, vcm, hub, listing, project, cache):
     )
     locked.unlink()
     shutil.rmtree(cache / "hub-metadata")
-    for command, model in ((["lock", "--offline"], "frames"), (["add", "a", "acme/x", "--offline"], "a")):
+    unknown = [
+        f"error: {model}: what the hub says of {repo} is not in the metadata cache, and this run is offline\n"
+        "hint: run it once without --offline, VCM_OFFLINE and HF_HUB_OFFLINE: what the hub says then serves offline "
+        "too\n"
+        for model, repo in (("a", "acme/x"), ("frames", "acme/frames"))
+    ]
+    for command, errors in ((["lock", "--offline"], unknown[1:]), (["add", "a", "acme/x", "--offline"], unknown)):
         result = vcm(*command)
-        repo = "acme/x" if model == "a" else "acme/frames"
-        assert (result.code, result.out, result.err) == (
-            3,
-            "",
-            (
-                f"error: {model}: what the hub says of {repo} is not in the metadata cache, and this run is offline\n"
-                "hint: run it once without --offline, VCM_OFFLINE and HF_HUB_OFFLINE: what the hub says then serves "
-                "offline too\n"
-            ),
-        )
+        assert (result.code, result.out, result.err) == (3, "", "".join(errors))
     assert hub.requests == []
     assert listing(project) == {name: digest for name, digest in before.items() if name != "models.lock"}
 

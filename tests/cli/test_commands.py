@@ -59,7 +59,7 @@ def test_init_elsewhere(tmp_path, project, vcm, plain):
     )
 
 
-ADDED = "Locked 1 model, 4.1 kB\n + frames  acme/frames  {release}  3 files, 4.1 kB\n"
+ADDED = "Locked 1 model, 4.1 kB (small files: 2 fetched)\n + frames  acme/frames  {release}  3 files, 4.1 kB\n"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_add_json(manifest, vcm, frames):
     document = json.loads(vcm("add", "frames", "acme/frames", "--json").out)
     assert list(document) == ["models", "bytes_fetched", "bytes_reused"]
     assert document["models"][0]["status"] == "installed"
-    assert list(json.loads(vcm("remove", "frames", "--json").out)) == ["changed", "models"]
+    assert next(iter(json.loads(vcm("remove", "frames", "--json").out))) == "changed"
 
 
 def test_add_says_what_was_left_out(manifest, hub, vcm):
@@ -189,12 +189,13 @@ def test_lock(wants_frames, vcm, frames, hub, project, cache):
     dry = vcm("lock", "--dry-run")
     assert (dry.code, dry.out, dry.err) == (
         0,
-        "Would lock 1 model, 4.1 kB\n + frames  acme/frames  123456789012  3 files, 4.1 kB\n",
+        "Would lock 1 model, 4.1 kB (small files: 2 fetched)\n + frames  acme/frames  123456789012  3 files, 4.1 kB\n",
         "",
     )
     assert not (project / "models.lock").exists()
     first = vcm("lock")
-    assert (first.code, first.out, first.err) == (0, ADDED.format(release="123456789012"), "")
+    locked = ADDED.format(release="123456789012").replace("2 fetched", "2 already here")
+    assert (first.code, first.out, first.err) == (0, locked, "")
     text = (project / "models.lock").read_bytes()
     hub.clear_requests()
     again = vcm("lock")
@@ -218,12 +219,15 @@ def test_lock_json(wants_frames, vcm):
     document = json.loads(vcm("lock", "--json").out)
     assert document == {
         "changed": True,
+        "small_files_fetched": 2,
+        "small_files_reused": 0,
         "models": [
             {
                 "name": "frames",
                 "version": None,
                 "commit": COMMIT,
                 "status": "added",
+                "via": None,
                 "tree_digest": document["models"][0]["tree_digest"],
                 "size": 4108,
                 "files": 3,
@@ -278,7 +282,7 @@ def test_sync(wants_frames, vcm, hub):
 def test_sync_dry_run(wants_frames, project, cache, vcm):
     locking = vcm("sync", "--dry-run")
     assert locking.code == 0
-    assert locking.out.startswith("Would lock 1 model, 4.1 kB\n")
+    assert locking.out.startswith("Would lock 1 model, 4.1 kB (small files: 2 fetched)\n")
     assert not (project / "models.lock").exists()
     vcm("lock")
     dry = vcm("sync", "--dry-run")

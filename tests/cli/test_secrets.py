@@ -102,7 +102,7 @@ def test_access_that_is_lost_between_lock_and_sync(gated, hub, secretive, plain)
     gated.access.clear()
     result = secretive("sync", "-vv")
     assert result.code == 3
-    assert "error: gated/model.safetensors: acme/gated at " in result.err
+    assert "error: gated/model.safetensors: acme/gated: " in result.err
     assert ": the repo is gated, and access was not granted" in result.err
     assert "hint: accept its terms at HUB/acme/gated with the account whose token is in HF_TOKEN\n" in plain(result.err)
 

@@ -17,6 +17,7 @@ from vcm.errors import (
     ModelDownloadError,
     ModelNotFoundError,
     ModelRegistryError,
+    PolicyError,
     RegistryError,
     VcmError,
 )
@@ -24,6 +25,7 @@ from vcm.errors import (
 CODES = {
     "LOCK_OUTDATED": 1,
     "NOT_INSTALLED": 1,
+    "POLICY_VIOLATION": 1,
     "CONFIG_ERROR": 2,
     "NETWORK_ERROR": 3,
     "AUTHENTICATION_ERROR": 3,
@@ -111,6 +113,7 @@ EVERY = [
     ModelRegistryError("no luck", hint="try"),
     ModelChecksumError("wrong", expected="a", actual="b", hint="h", model="m", file="f"),
     DiskSpaceError("full", needed=3, free=1, hint="h"),
+    PolicyError("no", violations=["m: licenses: x"], details=["a", "b"], hint="h", model="m"),
 ]
 
 
@@ -146,3 +149,24 @@ def test_a_traceback_ends_with_the_hint():
         "hint: run vcm lock\n",
     ]
     assert traceback.format_exception_only(LockError("stale")) == ["vcm.errors.LockError: stale\n"]
+
+
+def test_a_traceback_shows_the_details_below_the_message():
+    error = ConfigError("which?", details=["this", "that"], hint="choose")
+    assert (str(error), error.details) == ("which?", ("this", "that"))
+    assert traceback.format_exception_only(error) == [
+        "vcm.errors.ConfigError: which?\n",
+        "  this\n",
+        "  that\n",
+        "hint: choose\n",
+    ]
+
+
+def test_a_violation_of_the_policy_keeps_its_facts():
+    error = PolicyError("no", violations=iter(["a", "b"]), details=iter(["x"]), model="m")
+    assert (error.violations, error.details, error.error_code, error.exit_code) == (
+        ("a", "b"),
+        ("x",),
+        "POLICY_VIOLATION",
+        1,
+    )

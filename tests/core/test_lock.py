@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from vcm.core.digest import git_blob_hash, tree_digest
-from vcm.core.lock import Lock, LockedFile, LockedModel, lock_text, parse_lock, staleness, toml_string
+from vcm.core.lock import (
+    Lock,
+    LockedFile,
+    LockedModel,
+    _parse_any,
+    _parse_own,
+    lock_text,
+    parse_lock,
+    staleness,
+    toml_string,
+)
 from vcm.core.manifest import Manifest, Requirement
 from vcm.errors import CONFIG_ERROR, ConfigError
 
@@ -45,7 +55,17 @@ WORDS = LockedModel(
     url="https://example.com/words.onnx",
     files=(LockedFile("words.onnx", 7, "d" * 64),),
 )
-LOCK = Lock(manifest_sha256="e" * 64, models=(FRAMES, WORDS))
+WORDS_BASE = LockedModel(
+    name="words-base",
+    source="huggingface",
+    repo="acme/words",
+    asked="acme/old-words",
+    commit="2" * 40,
+    committed="2026-01-31T12:00:00.000Z",
+    via="words",
+    files=(LockedFile("model.safetensors", 9, "f" * 64),),
+)
+LOCK = Lock(manifest_sha256="e" * 64, models=(FRAMES, WORDS, WORDS_BASE))
 
 TEXT = f"""\
 # Written by vcm lock; not meant to be edited by hand.
@@ -82,6 +102,20 @@ size = 7
 files = [
   {{ path = "words.onnx", size = 7, sha256 = "{"d" * 64}" }},
 ]
+
+[[model]]
+name = "words-base"
+source = "huggingface"
+repo = "acme/words"
+asked = "acme/old-words"
+commit = "2222222222222222222222222222222222222222"
+committed = "2026-01-31T12:00:00.000Z"
+via = "words"
+tree-digest = "sha256:BASE_DIGEST"
+size = 9
+files = [
+  {{ path = "model.safetensors", size = 9, sha256 = "{"f" * 64}" }},
+]
 """
 
 
@@ -93,7 +127,12 @@ def sha256sum(files: Iterable[LockedFile]) -> str:
 
 FRAMES_DIGEST = sha256sum(FRAMES.files)
 WORDS_DIGEST = sha256sum(WORDS.files)
-TEXT = TEXT.replace("FRAMES_DIGEST", FRAMES_DIGEST).replace("WORDS_DIGEST", WORDS_DIGEST)
+for mark, digest in {
+    "FRAMES_DIGEST": FRAMES_DIGEST,
+    "WORDS_DIGEST": WORDS_DIGEST,
+    "BASE_DIGEST": sha256sum(WORDS_BASE.files),
+}.items():
+    TEXT = TEXT.replace(mark, digest)
 
 
 def line_of(text: str, part: str) -> int:
@@ -316,6 +355,48 @@ REFUSED: list[tuple[str, str, str | None, str]] = [
         'model "frames": model[0].fallback-for: found "a/b/c": a repo id is \'namespace/name\'',
     ),
     (
+        "another name that is no repo",
+        edited(("acme/old-words", "acme/old words")),
+        "asked =",
+        (
+            'model "words-base": model[2].asked: found "acme/old words": '
+            "each part of a repo id is 1 to 96 of A-Z, a-z, 0-9, '-', '_' and '.'"
+        ),
+    ),
+    (
+        "a commit made on some day",
+        edited(("T12:00:00.000Z", "")),
+        "committed =",
+        'model "words-base": model[2].committed: found "2026-01-31": a date is written as 2026-01-31T12:00:00Z',
+    ),
+    (
+        "pulled in by no name",
+        edited(('via = "words"', 'via = "../words"')),
+        "via =",
+        (
+            'model "words-base": model[2].via: found "../words": '
+            "a model's name is made of a-z, 0-9, '.', '_' and '-', and begins and ends with a-z or 0-9"
+        ),
+    ),
+    (
+        "pulled in by a model that is not there",
+        edited(('via = "words"', 'via = "word"')),
+        "via =",
+        'model[2].via: model "words-base" is here for "word", which is not locked in its own right',
+    ),
+    (
+        "pulled in by itself",
+        edited(('via = "words"', 'via = "words-base"')),
+        "via =",
+        'model[2].via: model "words-base" is here for "words-base", which is not locked in its own right',
+    ),
+    (
+        "pulled in by what was pulled in",
+        edited(('license = "apache-2.0"', 'via = "words-base"')),
+        "via =",
+        'model[0].via: model "frames" is here for "words-base", which is not locked in its own right',
+    ),
+    (
         "a ref that climbs",
         edited(('"v1.2.1"', '"a/../b"')),
         "ref =",
@@ -535,6 +616,88 @@ def test_refused_with_model_line_and_reason(text, part, message):
     assert error.hint == DAMAGED or "unknown key" in message
 
 
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text, _, _ in REFUSED])
+def test_the_quick_reader_refuses_nothing_in_its_own_words(text):
+    assert _parse_own(text.encode()) is None
+
+
+def test_the_quick_reader_reads_what_vcm_wrote():
+    assert _parse_own(TEXT.encode()) == LOCK == _parse_any(TEXT.encode(), "models.lock")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(FRAMES, license='the "MIT" \\ X11'),
+        replace(FRAMES, files=(LockedFile("model.onnx", 2**63 - 1, "b" * 64),)),
+    ],
+)
+def test_the_quick_reader_leaves_what_is_odd_to_the_other(changed):
+    lock = replace(LOCK, models=(changed, *LOCK.models[1:]))
+    assert _parse_own(lock_text(lock).encode()) is None
+    assert parse_lock(lock_text(lock).encode()) == lock
+
+
+# Equal or nearly equal to the canonical text, but not it. None: TOML reads the same lock out of it.
+NEAR: list[tuple[str, str, str | None]] = [
+    ("size = 3012", "size = 3_012", None),
+    ("size = 3012", "size = +3012", None),
+    ("size = 3012", "size = 0xbc4", None),
+    ("size = 3012", "size = 03012", "models.lock:20: not TOML: Expected newline or end of document after a statement"),
+    ("size = 3012", "size = ٣٠١٢", "models.lock:20: not TOML: Invalid value"),
+    ("size = 3012", "size =  3012", None),
+    ("size = 3012", "size = 3012 # bytes", None),
+    ("size = 12,", "size = 1_2,", None),
+    ("size = 12,", "size =\t12,", None),
+    ("size = 12,", "size = ١٢,", "models.lock:22: not TOML: Invalid value"),
+    ("size = 12,", f"size = {'9' * 5000},", "models.lock: not TOML: Exceeds the limit"),
+    ("size = 12,", f"size = {2**63},", 'model "frames": files[0]: size of "config.json" is not a number of bytes'),
+    ("lock-version = 1\n", "lock-version = 1 \n", None),
+    ("lock-version = 1\n", "lock-version = 2\n", "version 2 is newer than this vcm knows (1)"),
+    ("# Written", "# Rewritten", None),
+    ("# Written", "\ufeff# Written", "models.lock:1: begins with a byte-order mark"),
+    ("\n[[model]]\n", "\n\n[[model]]\n", None),
+    ("\n[[model]]\n", "\n[[model]]\r\n", None),
+    ("\n[[model]]\n", "\n[model]\n", "models.lock:26: not TOML: Cannot overwrite a value"),
+    ("\n[[model]]\n", '\n[[model]]\nname = "frames"\n', "models.lock:7: not TOML: Cannot overwrite a value"),
+    ('source = "url"', "source = 'url'", None),
+    ('source = "url"', 'source = "\\u0075rl"', None),
+    ('source = "url"', 'source = "url"\nsource = "url"', "models.lock:29: not TOML: Cannot overwrite a value"),
+    ('source = "url"', 'source = "url\x00"', "models.lock:28: not TOML: Illegal character '\\x00'"),
+    ('license = "apache-2.0"', 'license = "apache\x7f"', "models.lock:18: not TOML: Illegal character '\\x7f'"),
+    ('license = "apache-2.0"', 'license = "apache\u2028"', "control characters are not allowed"),
+    ('license = "apache-2.0"', 'license = ""', "model[0].license: expected a string that is not empty"),
+    ('license = "apache-2.0"\n', 'license = "a"\nmode = "b"\n', "model[0].mode: unknown key"),
+    (
+        'type = "image-classification"\nlicense = "apache-2.0"',
+        'license = "apache-2.0"\ntype = "image-classification"',
+        None,
+    ),
+    (', oid = "', ',  oid = "', None),
+    ('{ path = "config.json", size = 12,', '{ size = 12, path = "config.json",', None),
+    ('  { path = "config.json"', '{ path = "config.json"', None),
+    ('  { path = "config.json"', '  # { path = "config.json"', "the rows of files give"),
+    ("]\n\n[[model]]", "]\n# end\n\n[[model]]", None),
+    ("]\n\n[[model]]", "]\n[extra]\n\n[[model]]", "extra: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "problem"), NEAR)
+def test_what_is_nearly_canonical_is_left_to_toml(before, after, problem):
+    data = edited((before, after)).encode()
+    assert _parse_own(data) is None
+    if problem is None:
+        assert parse_lock(data) == LOCK
+    else:
+        assert problem in refusal(data).message
+
+
+@pytest.mark.parametrize("data", [TEXT.encode()[:-1], TEXT.encode() + b"\n", TEXT.encode().replace(b"\n", b"\r\n")])
+def test_other_ends_of_lines_are_left_to_toml(data):
+    assert _parse_own(data) is None
+    assert parse_lock(data) == LOCK
+
+
 @pytest.mark.parametrize(
     ("before", "after", "hint"),
     [
@@ -542,8 +705,8 @@ def test_refused_with_model_line_and_reason(text, part, message):
             "format =",
             "formats =",
             (
-                "allowed here: name, source, repo, url, repo-id, gated, requested, version, ref, commit, fallback-for, "
-                "format, type, license, files, tree-digest, size"
+                "allowed here: name, source, repo, asked, url, repo-id, gated, requested, version, ref, commit, "
+                "committed, fallback-for, via, format, type, license, files, tree-digest, size"
             ),
         ),
         ("lock-version", "x = 1\nlock-version", "allowed here: lock-version, manifest-sha256, model"),
@@ -582,7 +745,9 @@ def test_the_hint_of_an_unknown_key_lists_the_known_ones(before, after, hint):
     ],
 )
 def test_a_hostile_path_is_refused(path, reason):
-    error = refusal(lock_text(locked(path)))
+    text = lock_text(locked(path))
+    assert _parse_own(text.encode()) is None
+    error = refusal(text)
     assert (error.message, error.hint) == (f'models.lock:12: model "words": files[0]: {reason}', DAMAGED)
 
 
@@ -599,7 +764,9 @@ def test_a_hostile_path_is_refused(path, reason):
     ],
 )
 def test_paths_that_collide_somewhere_are_refused(first, second):
-    error = refusal(lock_text(locked(*sorted([first, second], key=str.encode))))
+    text = lock_text(locked(*sorted([first, second], key=str.encode)))
+    assert _parse_own(text.encode()) is None
+    error = refusal(text)
     low, high = sorted([first, second], key=str.encode)
     assert (error.message, error.hint) == (
         f'models.lock:11: model "words": model[0].files: "{low}" and "{high}" cannot stand side by side',
@@ -702,11 +869,17 @@ def lock_for(wanted: Manifest, *names: str) -> Lock:
     return Lock(manifest_sha256=wanted.digest, models=tuple(replace(WORDS, name=name) for name in names))
 
 
+# What was pulled in goes with the model that needs it, and is not spoken of.
+A_FOR_WORDS = "a not locked yet; words no longer required"
+
+
 @pytest.mark.parametrize(
     ("lock", "wanted", "reason"),
     [
         (lock_for(manifest("a", "b"), "a", "b"), manifest("a", "b"), None),
         (lock_for(manifest("a", "b"), "a", "b"), manifest("b", "a"), None),
+        (Lock(manifest_sha256=manifest("words").digest, models=(WORDS, WORDS_BASE)), manifest("words"), None),
+        (Lock(manifest_sha256=manifest("a").digest, models=(WORDS, WORDS_BASE)), manifest("a"), A_FOR_WORDS),
         (lock_for(manifest()), manifest(), None),
         (lock_for(manifest("a"), "a"), manifest("a", "c", "b"), "b, c not locked yet"),
         (lock_for(manifest("a", "b", "c"), "a", "b", "c"), manifest("b"), "a, c no longer required"),

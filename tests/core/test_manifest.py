@@ -70,7 +70,7 @@ REVISION_RULE = "a revision is the name of a branch, a tag or a commit"
 TYPE_RULE = "a type is a task name of the Hub, such as 'image-classification'"
 MODEL_KEYS = (
     "repo, version, revision, include, exclude, fallback, url, checksum, size, type, groups, optional, marker, "
-    "allow-pickle"
+    "allow-pickle, follow"
 )
 
 
@@ -139,6 +139,11 @@ def test_an_empty_file_is_a_manifest_without_models():
 
 def test_what_is_left_out_has_its_default():
     assert only(REPO) == Requirement(name="a", repo="acme/a")
+
+
+def test_what_a_model_pulls_in_is_followed_unless_told_otherwise():
+    assert only(REPO).follow is True
+    assert only(REPO + "follow = false\n") == Requirement(name="a", repo="acme/a", follow=False)
 
 
 def test_get_finds_by_name():
@@ -257,13 +262,13 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         "unknown top key",
         "[hub]\n[model]\n",
         'models.toml:2: model: unknown key, did you mean "models"?',
-        "allowed here: project, models, hub, cache, pipeline",
+        "allowed here: project, models, hub, cache, pipeline, policy",
     ),
     (
         "unknown top key that is near nothing",
         "zzz = 1\n",
         "models.toml:1: zzz: unknown key",
-        "allowed here: project, models, hub, cache, pipeline",
+        "allowed here: project, models, hub, cache, pipeline, policy",
     ),
     (
         "unknown key of a model",
@@ -370,6 +375,18 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         REPO + "allow-pickle = 'false'\n",
         'models.toml:3: models.a.allow-pickle: expected true or false, found "false"',
         "",
+    ),
+    (
+        "follow as a word",
+        REPO + "follow = 'base'\n",
+        'models.toml:3: models.a.follow: expected true or false, found "base"',
+        "",
+    ),
+    (
+        "a url that follows",
+        URL + "follow = true\n",
+        'models.toml:3: models.a.follow: "follow" goes with "repo", not with "url"',
+        "remove follow",
     ),
     (
         "headroom as true",
@@ -733,6 +750,7 @@ def document(*models: dict[str, str], rest: str = "") -> str:
         (BASE_REPO, {"optional": "true"}),
         (BASE_REPO, {"marker": '''"os_name == 'nt'"'''}),
         (BASE_REPO, {"allow-pickle": "true"}),
+        (BASE_REPO, {"follow": "false"}),
         (BASE_URL, {"url": "'https://example.com/b'"}),
         (BASE_URL, {"checksum": f"'sha256:{'0' * 64}'"}),
         (BASE_URL, {"checksum": f"'sha1:{'0' * 40}'"}),
@@ -782,7 +800,11 @@ def test_the_name_is_meaning():
         ),
         pytest.param(REPO, REPO.replace("\n", "\r\n"), id="line endings"),
         pytest.param(REPO, "models = { a = { repo = 'acme/a' } }", id="inline tables"),
-        pytest.param(REPO, REPO + "optional = false\nallow-pickle = false\ngroups = []\n", id="defaults written out"),
+        pytest.param(
+            REPO,
+            REPO + "optional = false\nallow-pickle = false\nfollow = true\ngroups = []\n",
+            id="defaults written out",
+        ),
         pytest.param(REPO + "exclude = []\nfallback = []", REPO, id="empty lists"),
         pytest.param(REPO + "version = '>=1,<2'", REPO + "version = '<2,>=1'", id="order of specifiers"),
         pytest.param(REPO + "version = '>=1,<2'", REPO + "version = ' >= 1 , < 2 '", id="blanks in specifiers"),
@@ -793,6 +815,7 @@ def test_the_name_is_meaning():
         pytest.param(REPO, REPO + "[hub]\nendpoint = 'https://hub.example'\n", id="hub"),
         pytest.param(REPO, REPO + "[cache]\ndir = 'x'\ndisk-headroom = 3\n", id="cache"),
         pytest.param(REPO, REPO + "[project]\nname = 'x'\nrequires-vcm = '>=0.1'\n", id="project"),
+        pytest.param(REPO, REPO + "[policy]\nlicenses = ['mit']\n[policy.exceptions.a]\nlicenses = 'x'\n", id="policy"),
         pytest.param(REPO, REPO + "[pipeline.detectors.x]\nkind = 'k'\nmodel = 'a'\n", id="pipeline"),
     ],
 )

@@ -52,6 +52,14 @@ disk-headroom = 3
 kind = "frames"
 model = "frames"
 options = { threshold = 0.5 }
+
+[policy]
+licenses = ["apache-2.0", "cc-by-*"]
+max-size = "1.5 GB"
+min-age = "7 days"
+
+[policy.exceptions.whisper]
+licenses = "bought"
 """
 
 
@@ -135,12 +143,13 @@ anything = st.recursive(
 )
 MODEL_KEYS = (
     "repo", "version", "revision", "include", "exclude", "fallback", "url", "checksum", "size", "type", "groups",
-    "optional", "marker", "allow-pickle", "unknown",
+    "optional", "marker", "allow-pickle", "follow", "unknown",
 )  # fmt: skip
 OTHER_KEYS = (
     "project.name", "project.requires-vcm", "project", "models", "hub.endpoint", "hub", "cache.dir",
     "cache.disk-headroom", "pipeline", "pipeline.detectors", "pipeline.detectors.x", "pipeline.detectors.x.kind",
-    "pipeline.detectors.x.model", "pipeline.detectors.x.options", "models.b", "models.b.repo",
+    "pipeline.detectors.x.model", "pipeline.detectors.x.options", "models.b", "models.b.repo", "policy",
+    "policy.licenses", "policy.owners", "policy.formats", "policy.max-size", "policy.min-age", "policy.exceptions",
 )  # fmt: skip
 
 
@@ -189,6 +198,7 @@ by_repo = st.fixed_dictionaries(
     {"repo": repos},
     optional={
         **common,
+        "follow": st.just(value=False),
         "version": st.sampled_from(["~=1.2", ">=1,<2", "==1.*"]),
         "include": st.lists(globs, min_size=1, max_size=3),
         "exclude": st.lists(globs, min_size=1, max_size=3),

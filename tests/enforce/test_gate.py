@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -376,3 +377,67 @@ def test_a_program_that_is_refused_names_the_way_out(locked, project):
     )
     assert result.returncode == 1
     assert result.stderr.rstrip().endswith("ModelDownloadError: frames: not installed\nhint: run vcm sync")
+
+
+POLICY = '[models.frames]\nrepo = "acme/frames"\n[policy]\n'
+LICENCE = "licenses: it states no licence, allowed is mit"
+EXCEPT = 'choose another model, change [policy], or add [policy.exceptions.frames] with licenses = "the reason"'
+
+
+def test_a_policy_is_judged_before_the_disk_is_looked_at(locked, isolated, manifest, refusal):
+    manifest(POLICY + "licenses = ['mit']\n")
+    expected = ("PolicyError", "POLICY_VIOLATION", f"frames: {LICENCE}", EXCEPT)
+    assert refusal(package.gate) == expected
+    assert refusal(package.require, "frames") == expected
+
+
+def test_a_policy_that_is_kept_lets_through(installed, isolated, manifest):
+    manifest(POLICY + "owners = ['acme']\nformats = ['safetensors']\nmax-size = '1 MB'\n")
+    assert package.gate() == {"frames": installed}
+    assert package.require("frames") == installed
+
+
+def test_an_exception_lets_through(installed, isolated, manifest):
+    manifest(POLICY + "licenses = ['mit']\n[policy.exceptions.frames]\nlicenses = 'bought'\n")
+    assert package.gate() == {"frames": installed}
+
+
+@pytest.mark.parametrize(("days", "passes"), [(6.9, False), (7.1, True)])
+def test_the_age_of_a_commit_is_judged_by_the_clock(days, passes, installed, isolated, manifest, locked, refusal):
+    made = datetime.now(UTC) - timedelta(days=days)
+    text = locked.read_text()
+    written = made.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    locked.write_text(text.replace("\nformat = ", f'\ncommitted = "{written}"\nformat = '))
+    manifest(POLICY + "min-age = '7 days'\n")
+    if passes:
+        assert package.gate() == {"frames": installed}
+    else:
+        problem = f"frames: min-age: its commit of {written} is 6 days old, allowed are 7 days and more"
+        assert refusal(package.gate)[2] == problem
+
+
+def test_what_a_model_pulls_in_is_judged_with_it(installed, isolated, manifest, locked, refusal):
+    whole = locked.read_text()
+    head, _, model = whole.partition("\n[[model]]\n")
+    via = model.replace('name = "frames"', 'name = "frames.base"').replace("acme/frames", "strange/base")
+    via = via.replace("\nformat = ", '\nvia = "frames"\nformat = ')
+    locked.write_text(f"{head}\n[[model]]\n{model}\n[[model]]\n{via}")
+    manifest(POLICY + "owners = ['acme']\n")
+    message = 'frames.base: owners: its owner is "strange", allowed is acme'
+    assert refusal(package.gate)[2] == refusal(package.require, "frames")[2] == message
+
+
+def test_check_lists_what_the_policy_refuses(installed, manifest, vcm):
+    manifest(POLICY + "licenses = ['mit']\nowners = ['openai', 'meta']\n")
+    first, second = f"frames: {LICENCE}", 'frames: owners: its owner is "acme", allowed are openai and meta'
+    result = vcm("check")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (f"error: 2 violations of the policy in models.toml\n  {first}\n  {second}\nhint: {EXCEPT}\n")
+    assert json.loads(vcm("check", "--json").out)["error"] == {
+        "code": "POLICY_VIOLATION",
+        "message": "2 violations of the policy in models.toml",
+        "hint": EXCEPT,
+        "model": None,
+        "retry_after": None,
+        "details": [first, second],
+    }

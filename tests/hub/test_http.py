@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Lock
+from time import sleep
 
 import pytest
 
 from vcm.errors import NETWORK_ERROR, RegistryError, VcmError
-from vcm.hub.http import Address, HttpClient, NetworkFaultError, _check_redirect, origin, shown_url
+from vcm.hub.http import CONNECTIONS, Address, HttpClient, NetworkFaultError, _check_redirect, origin, shown_url
 from vcm.testing import Fault
 from vcm.version import VERSION
 
@@ -130,7 +131,7 @@ def test_no_repr_shows_the_token():
 def test_what_every_request_says(connect, stranger):
     read(connect(stranger.url).http, f"{stranger.url}/x")
     headers = stranger.asked[0].headers
-    assert headers["user-agent"] == f"vcm/{VERSION}"
+    assert headers["user-agent"] == f"vcm/{VERSION}; python/{'.'.join(map(str, sys.version_info[:3]))}"
     assert headers["accept-encoding"] == "identity"
 
 
@@ -159,6 +160,30 @@ def test_a_small_compressed_answer_cannot_fill_the_memory(connect, loopback, htt
         assert tracemalloc.get_traced_memory()[1] < 40 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_more_threads_than_connections_wait_for_one_another(hub, repo, connect, loopback, http_answer):
+    at_once, most, counting = 0, 0, Lock()
+
+    def answer(connection, asked):
+        nonlocal at_once, most
+        with counting:
+            at_once += 1
+            most = max(most, at_once)
+        sleep(0.05)
+        with counting:
+            at_once -= 1
+        # Another connection for what a redirect leads to, while all of them are wanted.
+        first = asked.target == "/first"
+        connection.sendall(http_answer(307, {"Location": "/second"}) if first else http_answer(body=b"here"))
+
+    server = loopback(answer)
+    http = connect(server.url).http
+    with ThreadPoolExecutor(CONNECTIONS * 2) as pool:
+        answers = list(pool.map(lambda _: read(http, f"{server.url}/first"), range(CONNECTIONS * 3)))
+    assert answers == [b"here"] * CONNECTIONS * 3
+    assert len(server.asked) == CONNECTIONS * 6
+    assert most <= CONNECTIONS
 
 
 def test_many_threads_may_ask_at_once(hub, repo, connect):

@@ -32,16 +32,6 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.fixture
-def lock(session, read_manifest):
-    """Locks a manifest's text; what was noticed and asked is in ``session.reporter`` and ``hub.requests``."""
-
-    def make(text, before=None, *, upgrade=(), token=None, within=None):
-        return (within or session(token)).resolve(read_manifest(text), before, upgrade=upgrade).after
-
-    return make
-
-
 def only(lock: Lock) -> LockedModel:
     (model,) = lock.models
     return model
@@ -118,8 +108,18 @@ def test_no_version_fits(versions, lock):
     with pytest.raises(ModelNotFoundError) as caught:
         lock('[models.m]\nrepo = "acme/m"\nversion = ">=3"')
     assert str(caught.value) == "m: acme/m has no version that satisfies >=3"
-    assert caught.value.hint == "versions that exist: 2.0rc1, 1.11, 1.10, 1.2, 1.0 and 1 more"
+    assert caught.value.hint == "the nearest of its 6 versions: 2.0rc1, 1.11, 1.10, 1.2, 1.0"
     assert caught.value.error_code == NOT_FOUND
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/m"\nversion = "==0.8"')
+    assert caught.value.hint == "the nearest of its 6 versions: 1.11, 1.10, 1.2, 1.0, 0.9"
+
+
+def test_the_versions_are_listed_where_they_are_few(hub, lock):
+    hub.add_repo("acme/m", FILES, tags=["v1.0", "v1.5"])
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/m"\nversion = "==1.2"')
+    assert caught.value.hint == "versions that exist: 1.5, 1.0"
 
 
 def test_there_are_no_versions(hub, lock):

@@ -101,6 +101,17 @@ class TestModelInfo:
         merged = {f"base_model:{relation}acme/{name}" for relation in ("", "merge:") for name in ("a", "b")}
         assert set(fetch(f"{hub.endpoint}/api/models/acme/merged").json["tags"]) == {*merged, "region:us"}
 
+    def test_a_card_is_as_old_as_its_commit(self, api, repo, fetch):
+        old = fetch(api).json
+        repo.commit({"README.md": b"# New\n"}, card={"license": "apache-2.0", "pipeline_tag": "fill-mask"})
+        repo.commit({"config.json": b"{}"})
+        new = fetch(api).json
+        assert new["cardData"] == {"license": "apache-2.0", "pipeline_tag": "fill-mask"}
+        assert {"license:apache-2.0", "region:us"} <= set(new["tags"])
+        then = fetch(f"{api}/revision/v1.0").json
+        assert (then["cardData"], then["tags"]) == (old["cardData"], old["tags"])
+        assert then["cardData"]["new_version"] == "acme/big"
+
     def test_last_modified_is_the_date_of_the_commit_that_was_asked_for(self, api, repo, fetch):
         repo.commit({"config.json": b"{}"}, date="2026-05-06T07:08:09.000Z")
         assert fetch(api).json["lastModified"] == "2026-05-06T07:08:09.000Z"
@@ -338,6 +349,8 @@ class TestHistory:
             repo.commit({}, commit="abc")
         with pytest.raises(ValueError, match="with other files"):
             repo.commit({"a": b"b"}, commit=repo.head())
+        with pytest.raises(ValueError, match="or as the one before"):
+            repo.commit({}, commit=repo.head())
         with pytest.raises(ValueError, match="already a repository"):
             hub.add_repo("Acme/Tiny", {})
         with pytest.raises(ValueError, match="only a token"):

@@ -80,8 +80,26 @@ class TestAccess:
 
     def test_a_name_taken_again_redirects_no_more(self, hub, repo, fetch):
         hub.rename("acme/tiny", "acme/small")
-        hub.add_repo("acme/tiny", {"a": b"other"})
-        assert fetch(f"{hub.endpoint}/api/models/acme/tiny").json["siblings"] == [{"rfilename": "a"}]
+        stranger = hub.add_repo("acme/tiny", {"a": b"other"})
+        first, other = (fetch(f"{hub.endpoint}/api/models/acme/{name}").json for name in ("small", "tiny"))
+        assert (other["id"], other["siblings"]) == ("acme/tiny", [{"rfilename": "a"}])
+        assert (first["_id"], other["_id"]) == (repo.repo_id, stranger.repo_id)
+        assert repo.repo_id != stranger.repo_id
+
+    def test_a_repo_made_anew_under_an_old_name_is_another_one(self, hub, repo, fetch):
+        seen = [repo.repo_id]
+        for _ in range(2):
+            hub.remove("acme/tiny")
+            hub.add_repo("Acme/Tiny" if len(seen) == 1 else "acme/tiny", FILES)
+            seen.append(fetch(f"{hub.endpoint}/api/models/{hub.repo('acme/tiny').id}").json["_id"])
+        assert len(set(seen)) == 3
+
+    def test_a_rename_there_and_back_is_the_same_repo(self, hub, repo, api, fetch):
+        before = fetch(api).json
+        hub.rename("acme/tiny", "acme/small")
+        hub.rename("acme/small", "acme/tiny")
+        assert fetch(api).json == before
+        assert fetch(api.replace("tiny", "small")).headers["location"] == "/api/models/acme/tiny"
 
     def test_old_bare_names_serve_files_directly(self, hub, fetch):
         hub.add_repo("bert", FILES)

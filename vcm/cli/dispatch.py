@@ -88,7 +88,8 @@ def fail(error: VcmError, *, json: bool) -> int:
     """Say what went wrong, and give the exit code for it."""
     if json:
         output.print_json({"error": output.error_document(error)})
-    output.print_error(error, color=options().use_color)
+    for each in (error, *error.others):
+        output.print_error(each, color=options().use_color)
     return error.exit_code
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vcm.cli import output
-from vcm.cli.context import Json, Name, open_project, open_session, options
+from vcm.cli.context import Json, Name, new_project, open_project, open_session, project_name
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
 from vcm.core import names
@@ -19,8 +17,6 @@ from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.plan import models_in_scope
 from vcm.core.wording import counted, did_you_mean
 from vcm.errors import ConfigError
-from vcm.settings import project_folder
-from vcm.store.project import Project
 from vcm.version import VERSION
 
 _TEMPLATE = """\
@@ -41,15 +37,8 @@ name = {name}
 @command("init")
 def init() -> int:
     """Make a models.toml in this folder (or --project DIR)."""
-    project = Project((options().project or project_folder() or Path.cwd()).absolute())
-    if project.manifest_path.is_dir():
-        raise ConfigError(f"{project.manifest_path} is a folder", hint="move it away, then run vcm init again")
-    if project.manifest_path.exists():
-        raise ConfigError(f"{project.manifest_path} exists already", hint="add a model with vcm add NAME REPO")
-    if not project.folder.is_dir():
-        raise ConfigError(f"{project.folder}: no such folder", hint="make it first, or name another with --project")
-    name = os.fsencode(project.folder.name or "project").decode("utf-8", "replace")
-    project.write_manifest(_TEMPLATE.format(name=toml_string(name)).encode())
+    project = new_project("add a model with vcm add NAME REPO")
+    project.write_manifest(_TEMPLATE.format(name=toml_string(project_name(project))).encode())
     print(f"Made {project.manifest_path}")
     return 0
 

@@ -33,6 +33,7 @@ def error_document(error: VcmError) -> dict[str, Any]:
         "hint": error.hint,
         "model": error.model,
         "retry_after": error.retry_after,
+        **({"details": list(error.details)} if error.details else {}),
     }
 
 
@@ -40,6 +41,8 @@ def print_error(error: VcmError, *, color: bool) -> None:
     """What happened and what to do next, on standard error."""
     red, cyan, plain = ("\033[1;31m", "\033[1;36m", "\033[0m") if color else ("", "", "")
     print(f"{red}error{plain}: {_visible(str(error))}", file=sys.stderr)
+    for line in error.details:
+        print(f"  {_visible(line)}", file=sys.stderr)
     if error.hint:
         print(f"{cyan}hint{plain}: {_visible(error.hint)}", file=sys.stderr)
 
@@ -88,10 +91,13 @@ def lock_document(locking: Locking) -> dict[str, Any]:
     """The JSON answer of ``lock``."""
     return {
         "changed": locking.before != locking.after,
+        "small_files_fetched": locking.small_files_fetched,
+        "small_files_reused": locking.small_files_reused,
         "models": [
             {
                 **model_document(model),
                 "status": status,
+                "via": model.via,
                 "tree_digest": f"sha256:{model.tree_digest}",
                 "size": model.size,
                 "files": len(model.files),
@@ -109,7 +115,7 @@ def print_lock(locking: Locking, *, verb: str) -> None:
         print(f"models.lock is up to date ({counted(len(models), 'model')}{asked})")
         return
     size = sum(model.size for model in models)
-    print(f"{verb} {counted(len(models), 'model')}, {byte_count(size)}")
+    print(f"{verb} {counted(len(models), 'model')}, {byte_count(size)}{_small_files(locking)}")
     marks = {"added": "+", "changed": "~", "removed": "-"}
     for status, model in lock_changes(locking):
         if status != "unchanged":
@@ -121,6 +127,14 @@ def print_lock(locking: Locking, *, verb: str) -> None:
                 else f"{release(was)} → {release(model)}"
             )
             print(f" {marks[status]} {model.name}  {model.repo or model.url}  {now}  {files}")
+
+
+def _small_files(locking: Locking) -> str:
+    """What locking had to read itself, because the hub publishes no SHA-256 of it."""
+    fetched, reused = locking.small_files_fetched, locking.small_files_reused
+    parts = [f"{fetched} fetched"] if fetched else []
+    parts += [f"{reused} already here"] if reused else []
+    return f" (small files: {', '.join(parts)})" if parts else ""
 
 
 def sync_document(answers: Sequence[Synced]) -> dict[str, Any]:

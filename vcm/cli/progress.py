@@ -68,6 +68,20 @@ class LogReporter(NoticeReporter):
         super().__init__(stream, verbose=verbose)
         self._total = self._done = 0
         self._last = self._begun = 0.0
+        self._task, self._steps, self._steps_done = "", 0, 0
+
+    def steps(self, task: str, total: int) -> None:
+        with self._lock:
+            self._task, self._steps, self._steps_done = task, total, 0
+            self._last = time.monotonic()
+
+    def step(self) -> None:
+        with self._lock:
+            self._steps_done += 1
+            now = time.monotonic()
+            if now - self._last >= _LOG_SECONDS:
+                self._last = now
+                self._print(f"{self._task}: {self._steps_done} of {self._steps}")
 
     def started(self, task: str, total_bytes: int) -> None:
         with self._lock:
@@ -99,6 +113,21 @@ class TerminalReporter(NoticeReporter):
         super().__init__(stream, verbose=verbose)
         self._whole: tqdm[Any] | None = None
         self._files: dict[str, tqdm[Any]] = {}
+        self._steps: tqdm[Any] | None = None
+
+    def steps(self, task: str, total: int) -> None:
+        from tqdm import tqdm
+
+        with self._lock:
+            # What is done in a moment needs no bar.
+            self._steps = tqdm(
+                desc=task, total=total, leave=False, delay=0.5, ncols=self._columns() - 3, file=self._stream
+            )
+
+    def step(self) -> None:
+        with self._lock:
+            if self._steps is not None:
+                self._steps.update()
 
     def started(self, task: str, total_bytes: int) -> None:
         with self._lock:
@@ -130,10 +159,10 @@ class TerminalReporter(NoticeReporter):
 
     def finished(self) -> None:
         with self._lock:
-            for bar in (*self._files.values(), self._whole):
+            for bar in (*self._files.values(), self._whole, self._steps):
                 if bar is not None:
                     bar.close()
-            self._files, self._whole = {}, None
+            self._files, self._whole, self._steps = {}, None, None
 
     def _bar(self, label: str, total: int, already: int, *, position: int) -> tqdm[Any]:
         from tqdm import tqdm
@@ -162,7 +191,8 @@ class TerminalReporter(NoticeReporter):
             return 80
 
     def _print(self, line: str) -> None:
-        if self._whole is None:
+        bar = self._whole if self._whole is not None else self._steps
+        if bar is None:
             super()._print(line)
         else:
-            self._whole.write(line, file=self._stream)
+            bar.write(line, file=self._stream)

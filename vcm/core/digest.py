@@ -29,8 +29,9 @@ def tree_digest(files: Iterable[HasDigest]) -> str:
     SHA-256 over the lines ``<sha256>  <path>\n``, sorted by path as bytes: what ``sha256sum`` prints, so that
     anyone can compute it again.
     """
-    lines = sorted((file.path.encode(), file.sha256.encode()) for file in files)
-    return hashlib.sha256(b"".join(digest + b"  " + path + b"\n" for path, digest in lines)).hexdigest()
+    # Sorted by code points, which is the order of their bytes in UTF-8 too.
+    lines = [f"{digest}  {path}\n" for path, digest in sorted([(file.path, file.sha256) for file in files])]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def git_blob_hash(size: int) -> _Hash:

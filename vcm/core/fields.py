@@ -30,10 +30,14 @@ class Document:
 
     def error(self, key: Key, problem: str, hint: str = "") -> ConfigError:
         """The error for what stands at ``key``: file, line where it can be found, key, problem."""
-        line = find_line(self.text, key)
+        line = self.line(key)
         place = f"{self.name}:{line}" if line else self.name
         label = dotted(key)
         return ConfigError(f"{place}: {label}: {problem}" if label else f"{place}: {problem}", hint=hint)
+
+    def line(self, key: Key) -> int | None:
+        """The 1-based line on which ``key``, or the nearest table around it, stands."""
+        return find_line(self.text, key)
 
 
 def dotted(key: Key) -> str:
@@ -85,7 +89,7 @@ class Table:
         self.document = document
         self.key = key
         self._values = values
-        self._asked: list[str] = []
+        self._asked: dict[str, None] = {}  # in the order of asking, for the list of what is allowed
 
     def error(self, key: str | int, problem: str, hint: str = "") -> ConfigError:
         """The error for one key of this table."""
@@ -99,7 +103,7 @@ class Table:
         return list(self._values)
 
     def _get(self, key: str, kind: type[Value]) -> Value | None:
-        self._asked.append(key)
+        self._asked[key] = None
         value = self._values.get(key)
         if value is None:
             return None
@@ -143,7 +147,7 @@ class Table:
 
     def number(self, key: str, least: float, most: float) -> float | None:
         """A number between ``least`` and ``most``."""
-        self._asked.append(key)
+        self._asked[key] = None
         value = self._values.get(key)
         if value is None:
             return None
@@ -168,6 +172,17 @@ class Table:
             within._check(position, value, check)
         return tuple(values)
 
+    def parsed(self, key: str, parse: Callable[[object], Value]) -> Value | None:
+        """Whatever stands there, as ``parse`` reads it (which raises ValueError with what is allowed)."""
+        self._asked[key] = None
+        value = self._values.get(key)
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise self.error(key, f"found {shown(value)}: {error}") from None
+
     def table(self, key: str) -> Table:
         """A table inside this one; an empty one where the key is missing."""
         return Table(self.document, (*self.key, key), self._get(key, dict) or {})
@@ -188,7 +203,7 @@ class Table:
         """
         for key in self._values:
             if key not in self._asked:
-                allowed = ", ".join(dict.fromkeys(self._asked))
+                allowed = ", ".join(self._asked)
                 raise self.error(key, f"unknown key{did_you_mean(key, self._asked)}", f"allowed here: {allowed}")
 
 

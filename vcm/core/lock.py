@@ -2,14 +2,20 @@
 
 TOML, one ``[[model]]`` each in name order, one line per file, so that a diff reads well and two branches that add
 different models merge. No time stamp and no machine's path: the same answers of the hub give the same bytes.
+
+A gate reads it at every start of a program, and TOML in Python is slow. Text that vcm wrote needs no TOML: it is cut at
+its own marks, checked like any other, and taken only if it is, byte for byte, what vcm would write of those values.
+Whatever else there is to say about a text, tomllib and its ``ConfigError`` say it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 from vcm.core import names
@@ -23,6 +29,11 @@ LOCK_VERSION = 1
 _HEADER = "# Written by vcm lock; not meant to be edited by hand.\n"
 _FOREIGN_HINT = "it was left untouched: move it away, or run vcm in another folder"
 _DAMAGED_HINT = "take one whole version of it from version control, then run vcm lock"
+# A file that lock_text wrote, unless its path needs escapes or it is as large as no file is.
+_ROW = re.compile(
+    r'  \{ path = "([^"\\\n]+)", size = ([0-9]{1,18}), '
+    rf'sha256 = "({names.SHA256.pattern})"(?:, oid = "({names.COMMIT.pattern})")? \}},\n'
+)
 _FILE_KEYS = frozenset({"path", "size", "sha256", "oid"})
 
 
@@ -127,14 +138,21 @@ class Lock:
     manifest_sha256: str
     models: tuple[LockedModel, ...]
 
+    @cached_property
+    def _by_name(self) -> dict[str, LockedModel]:
+        return {model.name: model for model in self.models}
+
     def get(self, name: str) -> LockedModel | None:
         """The model of that name."""
-        return next((model for model in self.models if model.name == name), None)
+        return self._by_name.get(name)
+
+
+_json_string = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def toml_string(text: str) -> str:
     """A TOML basic string. JSON's escapes are TOML's, but for DEL, which only TOML forbids."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return _json_string(text).replace("\x7f", "\\u007f")
 
 
 def lock_text(lock: Lock) -> str:
@@ -164,6 +182,44 @@ def parse_lock(data: bytes, *, file_name: str = FILE_NAME) -> Lock:
     Raises:
         ConfigError: not a lock of vcm, of a newer vcm, or damaged; names the model and the line.
     """
+    return _parse_own(data) or _parse_any(data, file_name)
+
+
+def _parse_own(data: bytes) -> Lock | None:
+    """The lock, if this is the canonical text of one; None for all else, whatever may be the matter with it."""
+    try:
+        text = data.decode()
+        lock = _lock(Document(FILE_NAME, text), _cut(text))
+    except (ValueError, ConfigError):
+        return None
+    # What the cutting mistook or overlooked (an escape, a comment, a key that stands twice, odd numerals) shows here.
+    return lock if lock_text(lock) == text else None
+
+
+def _cut(text: str) -> dict[str, Any]:
+    """What tomllib would make of canonical text, but for finished files; ValueError or nonsense for any other."""
+    top, *models = text.split("\n[[model]]\n")
+    return {
+        "lock-version": LOCK_VERSION,
+        "manifest-sha256": top[-66:-2],
+        "model": [_cut_model(each) for each in models],
+    }
+
+
+def _cut_model(text: str) -> dict[str, Any]:
+    head, rows = text.split("\nfiles = [\n")
+    *texts, size = head.split("\n")
+    return {
+        **dict(line[:-1].split(' = "') for line in texts),
+        "size": int(size.removeprefix("size = ")),
+        "files": [
+            LockedFile(names.portable_file_path(path), int(size), sha256, oid or None)
+            for path, size, sha256, oid in _ROW.findall(rows)
+        ],
+    }
+
+
+def _parse_any(data: bytes, file_name: str) -> Lock:
     try:
         document, values = parse_toml(file_name, data)
     except ConfigError as error:
@@ -206,7 +262,16 @@ def _lock(document: Document, values: dict[str, Any]) -> Lock:
             raise document.error(("model", position, "name"), f'model "{model.name}" {problem}')
         models.append(model)
     top.finish()
+    _check_via(document, models)
     return Lock(manifest_sha256=manifest_sha256, models=tuple(models))
+
+
+def _check_via(document: Document, models: list[LockedModel]) -> None:
+    roots = {model.name for model in models if model.via is None}
+    for position, model in enumerate(models):
+        if model.root not in roots:
+            problem = f'model "{model.name}" is here for "{model.via}", which is not locked in its own right'
+            raise document.error(("model", position, "via"), problem)
 
 
 def _model(table: Table) -> LockedModel:
@@ -248,9 +313,10 @@ def _files(table: Table) -> tuple[LockedFile, ...]:
             files.append(_file(row))
         except ValueError as error:
             raise _row_error(table, position, str(error)) from None
-    for position in range(1, len(files)):
-        if files[position - 1].path.encode() >= files[position].path.encode():
-            raise _row_error(table, position, f'"{files[position].path}" stands twice or out of order')
+    for position, (before, after) in enumerate(pairwise(files), start=1):
+        # By code points, which is the order of their bytes in UTF-8 too.
+        if before.path >= after.path:
+            raise _row_error(table, position, f'"{after.path}" stands twice or out of order')
     collision = names.first_collision(file.path for file in files)
     if collision:
         raise table.error("files", f'"{collision[0]}" and "{collision[1]}" cannot stand side by side')
@@ -265,11 +331,12 @@ def _row_error(table: Table, position: int, problem: str) -> ConfigError:
 
 
 def _file(row: object) -> LockedFile:
-    if not isinstance(row, Mapping):
+    if isinstance(row, LockedFile):  # cut out of canonical text, which took the same checks
+        return row
+    if not isinstance(row, dict):
         raise ValueError("expected { path, size, sha256, oid }")  # noqa: TRY004
-    unknown = set(row) - _FILE_KEYS
-    if unknown:
-        raise ValueError(f"unknown key {min(unknown)!r}")
+    if not row.keys() <= _FILE_KEYS:
+        raise ValueError(f"unknown key {min(row.keys() - _FILE_KEYS)!r}")
     path, size, sha256, oid = row.get("path"), row.get("size"), row.get("sha256"), row.get("oid")
     if not isinstance(path, str):
         raise ValueError("path is missing or not a string")  # noqa: TRY004

@@ -7,10 +7,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from vcm.core import names
 from vcm.core.fields import Table, parse_toml, shown
+from vcm.core.policy import Policy, read_policy
 from vcm.core.wording import did_you_mean, listed
 from vcm.errors import ConfigError
 
@@ -103,7 +105,7 @@ class Detector:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A whole ``models.toml``."""
 
@@ -114,17 +116,22 @@ class Manifest:
     cache_dir: str | None = None
     disk_headroom: float = DEFAULT_HEADROOM
     detectors: tuple[Detector, ...] = field(default=())
+    policy: Policy = field(default_factory=Policy)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 over the meaning of the requirements: unmoved by order, comments and formatting."""
+        """SHA-256 over the meaning of the requirements: unmoved by order, comments, formatting and policy."""
         meaning = {model.name: model.meaning() for model in self.models}
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @cached_property
+    def _by_name(self) -> dict[str, Requirement]:
+        return {model.name: model for model in self.models}
+
     def get(self, name: str) -> Requirement | None:
         """The requirement of that name."""
-        return next((model for model in self.models if model.name == name), None)
+        return self._by_name.get(name)
 
 
 def parse_manifest(data: bytes, *, vcm_version: str, file_name: str = FILE_NAME) -> Manifest:
@@ -159,6 +166,7 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
     headroom = cache.number("disk-headroom", least=1, most=100)
     cache.finish()
     detectors = _detectors(top, models)
+    policy = read_policy(top, [model.name for model in models])
     top.finish()
     return Manifest(
         name=name,
@@ -168,6 +176,7 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
         cache_dir=cache_dir,
         disk_headroom=DEFAULT_HEADROOM if headroom is None else headroom,
         detectors=detectors,
+        policy=policy,
     )
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 MODEL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,94}[a-z0-9])?")
 _REPO_PART = re.compile(r"[A-Za-z0-9._-]{1,96}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 _TASK = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_DRIVE = re.compile(r"[A-Za-z]:")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
@@ -79,12 +81,12 @@ def revision(text: str) -> str:
 
 def is_commit(text: str) -> bool:
     """Whether this is a whole git commit id: 40 lower-case hex digits."""
-    return _COMMIT.fullmatch(text) is not None
+    return COMMIT.fullmatch(text) is not None
 
 
 def is_sha256(text: str) -> bool:
     """Whether this is a SHA-256 in lower-case hex."""
-    return _SHA256.fullmatch(text) is not None
+    return SHA256.fullmatch(text) is not None
 
 
 def date(text: str) -> str:
@@ -105,11 +107,11 @@ def file_path(text: str) -> str:
     """A file's path inside a model: relative, ``/`` between its parts, staying inside on every system."""
     if not text:
         raise ValueError("the path is empty")
-    if not text.isprintable() or any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isprintable():  # no lone surrogate is
         raise ValueError("the path holds characters that cannot be shown")
     if text.startswith(("/", "~")) or "\\" in text:
         raise ValueError("the path is not relative, or holds a backslash")
-    if re.match(r"[A-Za-z]:", text):
+    if _DRIVE.match(text):
         raise ValueError("the path begins with a drive letter")
     if len(text.encode()) > _LONGEST_PATH:
         raise ValueError(f"the path is longer than {_LONGEST_PATH} bytes")
@@ -121,6 +123,7 @@ def file_path(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)  # every repo has a config.json: a lock of 20,000 files has 5,000 paths
 def portable_file_path(text: str) -> str:
     """A ``file_path`` that Windows and macOS can hold too."""
     file_path(text)
@@ -140,28 +143,29 @@ def first_collision(paths: Iterable[str]) -> tuple[str, str] | None:
     """
     files: dict[str, str] = {}
     folders: dict[str, str] = {}
+    passed = {""}
     for path in paths:
         key = _folded(path)
         other = files.get(key) or folders.get(key)
         if other is not None:
             return other, path
         files[key] = path
-        parts = path.split("/")
-        for length in range(1, len(parts)):
-            folder = "/".join(parts[:length])
-            folder_key = _folded(folder)
-            other = files.get(folder_key)
-            if other is None and folders.get(folder_key, path).split("/")[:length] != parts[:length]:
-                other = folders[folder_key]
+        folder = path.rpartition("/")[0]
+        while folder not in passed:
+            # A folder that is known by its key, and not as it is spelled here, is another one.
+            key = _folded(folder)
+            other = files.get(key) or folders.get(key)
             if other is not None:
                 return other, path
-            folders[folder_key] = path
+            folders[key] = path
+            passed.add(folder)
+            folder = folder.rpartition("/")[0]
     return None
 
 
 def _folded(path: str) -> str:
-    if path.isascii() and path.islower():
-        return path
+    if path.isascii():
+        return path.lower()
     # Canonical caseless matching, D145 of the Unicode standard: folding alone may leave another form.
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 

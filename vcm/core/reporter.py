@@ -24,6 +24,12 @@ class Reporter:
     def file_finished(self, label: str) -> None:
         """The file is done, or was given up."""
 
+    def steps(self, task: str, total: int) -> None:
+        """Work of that many steps begins, which no bytes measure: ``locking``, 20 models."""
+
+    def step(self) -> None:
+        """One of them is done."""
+
     def waiting(self, label: str, seconds: float, reason: str) -> None:
         """Work on that file rests before the next try."""
 

@@ -1,47 +1,49 @@
 """Which files of a commit a requirement takes.
 
 A repo often holds the same weights several times. Without ``include``, everything that is no weight file is taken,
-plus the weights of ONE format: the first of ``FORMATS`` that the repo has. With ``allow-pickle = true`` PyTorch's
-format comes right after safetensors, because then its files may be used.
+plus the weights of ONE format: the first of ``formats.FORMATS`` that the repo has. With ``allow-pickle = true`` the
+format of PyTorch comes right after safetensors, because then its files may be used.
+
+A repo of GGUF or GGML files often holds the same weights in twenty quantisations, and only its user can choose one,
+with ``include``. The text of a licence comes with what it licenses, whatever the patterns say.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pathspec import GitIgnoreSpec
 
 from vcm.core import names
+from vcm.core.formats import FORMATS, PICKLE_FORMAT, holds_pickle, is_licence, shard, variant, weight_format
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
+from vcm.core.wording import byte_count
 from vcm.errors import ConfigError
 
-# In the order of preference. OpenVINO's .bin comes before PyTorch's so that the suffix does not decide alone.
-_PATTERNS: tuple[tuple[str, str], ...] = (
-    ("safetensors", r"\.safetensors$"),
-    ("gguf", r"\.gguf$"),
-    ("onnx", r"\.(onnx|ort|onnx_data(_\d+)?|onnx\.data)$"),
-    ("openvino", r"(^|/)openvino[^/]*\.(bin|xml)$"),
-    ("coreml", r"\.(mlmodel|mlpackage/.*|mlmodelc/.*)$"),
-    ("tflite", r"\.(tflite|task)$"),
-    ("flax", r"\.msgpack$"),
-    ("tensorflow", r"(\.(h5|keras)|(^|/)saved_model\.pb|(^|/)variables/variables\..*)$"),
-    ("pytorch", r"\.(bin|pt|pt2|ptl|pth|pth\.tar|th|ckpt|pkl|pickle|dill|cloudpickle|joblib|pdparams|nemo|mar|ot)$"),
-)
-FORMATS = tuple(name for name, _ in _PATTERNS)
-_COMPILED = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _PATTERNS)
-_INDEX = re.compile(r"\.index(\.[^./]+)?\.json$", re.IGNORECASE)
+__all__ = ["Selection", "refuse_pickle", "select", "weight_format"]
 
-PICKLE_FORMAT = "pytorch"
-# Unpickling runs code: https://docs.python.org/3/library/pickle.html. NumPy's files may hold pickled objects.
-_PICKLE = re.compile(
-    r"\.(bin|pt|pt2|ptl|pth|pth\.tar|th|ckpt|pkl|pickle|dill|cloudpickle|joblib|pdparams|npy|npz|nemo|mar)$",
-    re.IGNORECASE,
+# Quantisations in the order in which they are commonly advised: small enough to use, large enough to be good.
+_COMMON_CHOICES = (
+    "Q4_K_M",
+    "Q4_K_S",
+    "Q5_K_M",
+    "Q4_0",
+    "Q4_1",
+    "Q5_K_S",
+    "Q5_0",
+    "Q6_K",
+    "Q8_0",
+    "Q3_K_M",
+    "F16",
+    "BF16",
 )
+_MOST_TRIED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +65,12 @@ class Selection:
     unmatched: tuple[str, ...] = ()
 
 
-def weight_format(path: str) -> str | None:
-    """The weight format a file belongs to, by its name alone; an index of shards belongs to its shards."""
-    path = _INDEX.sub("", path)
-    return next((name for name, pattern in _COMPILED if pattern.search(path)), None)
-
-
-def holds_pickle(path: str) -> bool:
-    """Whether loading a file of this name may unpickle it."""
-    return weight_format(path) != "openvino" and _PICKLE.search(path) is not None
-
-
 def select(files: Iterable[RemoteFile], requirement: Requirement) -> Selection:
     """The files of a commit that the requirement takes.
 
     Raises:
-        ConfigError: a pickle-bearing file without ``allow-pickle``, a name that not every system can hold, or a
-            pattern that is no glob.
+        ConfigError: a pickle-bearing file without ``allow-pickle``, several variants of which ``include`` must choose,
+            a name that not every system can hold, or a pattern that is no glob.
     """
     files = list(files)
     matching = sorted(filter(_matcher(requirement), files), key=lambda file: file.path.encode())
@@ -87,9 +78,34 @@ def select(files: Iterable[RemoteFile], requirement: Requirement) -> Selection:
         selection = Selection(files=tuple(matching), unmatched=_unmatched(files, requirement.include))
     else:
         selection = _one_format(matching, requirement)
+        _refuse_variants(selection, matching, requirement)
     refuse_pickle(selection.files, requirement)
     _refuse_unportable(selection.files, requirement)
-    return selection
+    return replace(selection, files=_with_licences(selection.files, files))
+
+
+def _with_licences(taken: tuple[RemoteFile, ...], files: list[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """What was taken, and the licences; but no licence alone, for that is not what was asked for."""
+    paths = {file.path for file in taken}
+    more = [file for file in files if is_licence(file.path) and file.path not in paths and _is_portable(file.path)]
+    if not taken or not more:
+        return taken
+    if names.first_collision(file.path for file in (*taken, *more)) is not None:
+        # Exclude cannot mend that, so the odd one stays out instead of the whole model.
+        beside = list(taken)
+        for file in more[:_MOST_TRIED]:
+            if names.first_collision(each.path for each in (*beside, file)) is None:
+                beside.append(file)
+        more = beside[len(taken) :]
+    return tuple(sorted((*taken, *more), key=lambda file: file.path.encode()))
+
+
+def _is_portable(path: str) -> bool:
+    try:
+        names.portable_file_path(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _matcher(requirement: Requirement) -> Callable[[RemoteFile], bool]:
@@ -142,6 +158,61 @@ def _one_format(files: list[RemoteFile], requirement: Requirement) -> Selection:
         left_out=tuple(present[1:]),
         saved=sum(file.size for file in files) - sum(file.size for file in kept),
     )
+
+
+def _refuse_variants(selection: Selection, matching: Iterable[RemoteFile], requirement: Requirement) -> None:
+    """Refuse the same weights in several quantisations.
+
+    Raises:
+        ConfigError: lists them with their sizes, and shows how to choose one.
+    """
+    variants: dict[str, list[RemoteFile]] = {}
+    for file in selection.files:
+        name = variant(file.path) if weight_format(file.path) == selection.format else None
+        if name is not None:
+            variants.setdefault(name, []).append(file)
+    if len(variants) <= 1:
+        return
+    sizes = {name: sum(file.size for file in parts) for name, parts in variants.items()}
+    rows = []
+    for name in sorted(variants, key=lambda name: (-sizes[name], name)):
+        parts = variants[name]
+        rows.append(f"{byte_count(sizes[name]):>9}  {name}" + (f"  ({len(parts)} files)" if len(parts) > 1 else ""))
+    patterns = json.dumps(_patterns_for(_common_choice(variants), variants, matching), ensure_ascii=False)
+    raise ConfigError(
+        f"{requirement.repo} has {len(variants)} variants of its weights in {selection.format}, and vcm cannot choose",
+        details=rows,
+        hint=f"choose one under [models.{requirement.name}], such as include = {patterns}",
+        model=requirement.name,
+    )
+
+
+def _common_choice(variants: Iterable[str]) -> str:
+    """The variant that most people take, as far as the names tell."""
+    ordered = sorted(variants, key=str.encode)
+    for token in _COMMON_CHOICES:
+        for name in ordered:
+            if re.search(rf"(^|[^A-Za-z0-9]){token}([^A-Za-z0-9]|$)", name, re.IGNORECASE):
+                return name
+    return ordered[0]
+
+
+def _patterns_for(choice: str, variants: dict[str, list[RemoteFile]], files: Iterable[RemoteFile]) -> list[str]:
+    """What ``include`` needs to take one variant and nothing else: its quantisation, else the paths of its files."""
+    wanted = {file.path for file in variants[choice]}
+    for token in _COMMON_CHOICES:
+        found = re.search(token, choice, re.IGNORECASE)
+        if found:
+            spec = GitIgnoreSpec.from_lines([f"*{found[0]}*"])
+            if {file.path for file in files if spec.match_file(file.path)} == wanted:
+                return [f"*{found[0]}*"]
+    return list(dict.fromkeys(_path_pattern(path) for path in sorted(wanted)))
+
+
+def _path_pattern(path: str) -> str:
+    part = shard(path)
+    escaped = re.sub(r"([\\*?\[])", r"\\\1", part.start if part else path)
+    return "/" + (replace(part, start=escaped).path("?????") if part else escaped)
 
 
 def refuse_pickle(files: Iterable[RemoteFile], requirement: Requirement) -> None:

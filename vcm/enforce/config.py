@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vcm.core.manifest import FILE_NAME, Detector
+from vcm.core.lock import LockedModel
+from vcm.core.manifest import FILE_NAME, Detector, Requirement
 from vcm.core.plan import in_scope
 from vcm.errors import ConfigError
 from vcm.settings import read_settings
@@ -85,17 +86,24 @@ def load_config(path: str | Path) -> Config:
     sources = []
     for requirement in in_scope(manifest, ("*",)):
         locked = lock.get(requirement.name) if lock else None
-        commit = f"/tree/{locked.commit}" if locked and locked.commit else ""
         # A stale lock may hold a url where the manifest has a repo by now.
-        repo = (locked.repo if locked else None) or requirement.repo
-        sources.append(
-            ModelSource(
-                name=requirement.name,
-                url=requirement.url or f"{settings.endpoint}/{repo}{commit}",
-                checksum=(locked.files[0].sha256 if requirement.url else locked.tree_digest) if locked else "",
-                size_bytes=locked.size if locked else 0,
-                optional=requirement.optional,
-            )
-        )
+        page = f"{settings.endpoint}/{(locked.repo if locked else None) or requirement.repo}"
+        sources.append(_source(requirement, locked, requirement.url or page))
+        pulled_in = [model for model in lock.models if model.via == requirement.name] if lock else []
+        sources += [_source(requirement, model, f"{settings.endpoint}/{model.repo}") for model in pulled_in]
     models = ModelsConfig(cache_dir=str(settings.cache_dir), sources=sources)
     return Config(models=models, project=project.folder, detectors=manifest.detectors)
+
+
+def _source(requirement: Requirement, locked: LockedModel | None, address: str) -> ModelSource:
+    """The source of a required model, or of one that it pulls in."""
+    if locked is None:
+        return ModelSource(requirement.name, address, checksum="", size_bytes=0, optional=requirement.optional)
+    is_file = requirement.url is not None
+    return ModelSource(
+        name=locked.name,
+        url=address if is_file or not locked.commit else f"{address}/tree/{locked.commit}",
+        checksum=locked.files[0].sha256 if is_file else locked.tree_digest,
+        size_bytes=locked.size,
+        optional=requirement.optional,
+    )

@@ -5,6 +5,7 @@ It fails closed: a lock that cannot be read or does not fit, a model that is unk
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import Manifest, Requirement
 from vcm.core.plan import models_in_scope
+from vcm.core.policy import refuse_violations
 from vcm.core.wording import did_you_mean
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
 from vcm.settings import cache_folder, hub_endpoint, project_folder
@@ -90,7 +92,7 @@ def check(
     *,
     groups: Collection[str] = (),
 ) -> list[Checked]:
-    """Look at every model that matters here.
+    """Judge every model that matters here by the policy, then look at it.
 
     Args:
         project: where the lock is.
@@ -100,11 +102,13 @@ def check(
 
     Raises:
         LockError: there is no lock, or it is stale.
+        PolicyError: a model is locked that the policy does not allow.
         ConfigError: manifest or lock cannot be used.
         VcmError: the store cannot be read.
     """
-    lock = project.fitting_lock(manifest)
-    return [inspect(model, manifest, store) for model in models_in_scope(manifest, lock, groups)]
+    models = models_in_scope(manifest, project.fitting_lock(manifest), groups)
+    refuse_violations(manifest.policy, models, time.time())
+    return [inspect(model, manifest, store) for model in models]
 
 
 def inspect(
@@ -148,6 +152,7 @@ def gate(project: str | Path | None = None, groups: str | Collection[str] = ()) 
 
     Raises:
         LockError: there is no lock, or it does not fit the manifest.
+        PolicyError: a model is locked that the policy does not allow.
         ModelDownloadError: a model is not installed (``error_code`` NOT_INSTALLED).
         ModelChecksumError: a file is missing, extra or changed.
         ConfigError: manifest, lock or environment cannot be used.
@@ -173,18 +178,20 @@ def require(name: str, project: str | Path | None = None) -> Path:
 
     Raises:
         LockError: there is no lock, or it does not fit the manifest.
+        PolicyError: the model, or what it pulls in, is not what the policy allows.
         ModelDownloadError: the model is not installed (``error_code`` NOT_INSTALLED).
         ModelChecksumError: a file is missing, extra or changed.
         ConfigError: there is no such model, or manifest, lock or environment cannot be used.
     """
     opened = open_project(project)
     manifest = opened.manifest()
-    model = locked_model(opened, manifest, name)
+    models = _locked_models(opened, manifest, name)
+    refuse_violations(manifest.policy, models, time.time())
     store = open_store(opened, manifest)
-    answer = inspect(model, manifest, store)
+    answer = inspect(models[0], manifest, store)
     if answer.findings:
         raise answer.error()
-    _log_notices([model], manifest, store)
+    _log_notices(models[:1], manifest, store)
     return answer.path
 
 
@@ -223,11 +230,22 @@ def locked_model(project: Project, manifest: Manifest, name: str) -> LockedModel
         ConfigError: the manifest has no such model.
         LockError: there is no lock, or it does not fit the manifest.
     """
+    return _locked_models(project, manifest, name)[0]
+
+
+def _locked_models(project: Project, manifest: Manifest, name: str) -> list[LockedModel]:
+    """One model of the lock, by name, and what it pulls in or what it was pulled in with."""
     known = [requirement.name for requirement in manifest.models]
+    root = name
     if name not in known:
+        lock = project.lock()
+        entry = lock.get(name) if lock else None
+        root = entry.root if entry else name
+    if root not in known:
         raise ConfigError(
             f'no model "{name}" in models.toml{did_you_mean(name, known)}',
             hint=f"models of this project: {', '.join(known) or 'none'}",
         )
     # A lock that fits names every model.
-    return {model.name: model for model in project.fitting_lock(manifest).models}[name]
+    models = [model for model in project.fitting_lock(manifest).models if model.root == root]
+    return sorted(models, key=lambda model: model.name != name)

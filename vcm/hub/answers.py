@@ -102,9 +102,10 @@ class Answers:
         """Whether something was said of this repo that nobody asked the hub in this run."""
         return repo in self._reused
 
-    def revalidating(self) -> Self:
-        """The same run, in which from now on no answer does that is older than it."""
-        freshness: Freshness = "revalidate" if self._caching.freshness == "normal" else self._caching.freshness
+    def asking(self, freshness: Freshness) -> Self:
+        """The same run, with another idea of which known answers do; one that was stricter stays so."""
+        if self._caching.freshness not in ("normal", "revalidate"):
+            return self
         return type(self)(replace(self._caching, freshness=freshness), offline=self._offline, run=self._run)
 
     def find(

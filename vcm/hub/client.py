@@ -68,8 +68,15 @@ class HubClient:
 
         What was fetched in this run is not asked again. Where nobody can be asked, it says what this one does.
         """
+        return self._with(self._answers.asking("revalidate"))
+
+    def refreshing(self) -> Self:
+        """The same, but what is older than the run counts for nothing, whatever the hub says of it."""
+        return self._with(self._answers.asking("refresh"))
+
+    def _with(self, answers: Answers) -> Self:
         other = copy(self)
-        other._answers = self._answers.revalidating()  # noqa: SLF001
+        other._answers = answers  # noqa: SLF001
         return other
 
     def info(self, repo: str, revision: str | None) -> RepoInfo:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from requests.utils import get_environ_proxies
 
 from vcm.core import names
 from vcm.errors import CONFIG_ERROR, RegistryError
+from vcm.hub.budget import Budget
 from vcm.version import VERSION
 
 CONNECT_SECONDS = 10.0
@@ -33,7 +35,9 @@ _CHUNK = 1 << 20
 _MOST_REDIRECTS = 10
 _REDIRECT_BODY = 1 << 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CONNECTIONS = 32
+CONNECTIONS = 32
+"""To one host at a time; who wants another waits. So nobody may ask for one thing while reading another."""
+_AGENT = f"vcm/{VERSION}; python/{'.'.join(map(str, sys.version_info[:3]))}"
 
 
 class NetworkFaultError(RegistryError):
@@ -145,12 +149,15 @@ class HttpClient:
     Args:
         address: the hub's.
         is_offline: whether every request shall fail.
+        budget: what the hub allows; without one, it is asked until it refuses.
     """
 
-    def __init__(self, address: Address, *, is_offline: bool = False) -> None:
+    def __init__(self, address: Address, *, is_offline: bool = False, budget: Budget | None = None) -> None:
         self.is_offline = is_offline
+        self._budget = budget
         self._address = address
         self._hub_origin = origin(address.endpoint)
+        self._hub_path = urlsplit(address.endpoint).path.rstrip("/")
         self._session = requests.Session()
         # No environment: it would bring ~/.netrc. Proxies and certificates are handed over below instead.
         self._session.trust_env = False
@@ -160,7 +167,7 @@ class HttpClient:
                 error_code=CONFIG_ERROR,
                 hint="set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to one that is there, or unset it",
             )
-        adapter = HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS)
+        adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, pool_block=True)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
@@ -182,6 +189,7 @@ class HttpClient:
 
         Raises:
             NetworkFaultError: nobody answered.
+            KeyboardInterrupt: the run was called off while the hub allowed no request.
             RegistryError: the redirects go in a circle, or where they must not; or nobody may be asked.
         """
         if self.is_offline:
@@ -191,7 +199,7 @@ class HttpClient:
             )
         first = origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
-            response = self._send(method, url, headers or {})
+            response = self._send_in_turn(method, url, headers or {})
             answer = Answer(response, url, self._address.token)
             location = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or not location:
@@ -207,8 +215,16 @@ class HttpClient:
             hint="the hub or a proxy is set up wrongly: check HF_ENDPOINT",
         )
 
+    def _send_in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+        if self._budget is None or origin(url) != self._hub_origin:
+            return self._send(method, url, headers)
+        with self._budget.turn(urlsplit(url).path.removeprefix(self._hub_path)) as turn:
+            response = self._send(method, url, headers)
+            turn.headers = response.headers
+            return response
+
     def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        sent = {"User-Agent": f"vcm/{VERSION}", "Accept-Encoding": "identity", **headers}
+        sent = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **headers}
         if self._address.token and origin(url) == self._hub_origin:
             sent["Authorization"] = f"Bearer {self._address.token}"
         proxies = get_environ_proxies(url, no_proxy=None)

@@ -16,6 +16,10 @@ _NOT_FOUND = 404
 _TOO_MANY = 429
 
 
+class RepoNotFoundError(ModelNotFoundError):
+    """There is no such repo, or not for this caller."""
+
+
 def refusal(  # noqa: PLR0911  (a table in words)
     status: int, headers: Mapping[str, str], *, endpoint: str, subject: str, repo: str | None, token_source: str | None
 ) -> RegistryError:
@@ -85,7 +89,7 @@ def _missing(about: str, token_source: str | None, *, is_repo: bool) -> Registry
         hint = "check the spelling; for a private repo set HF_TOKEN"
     else:
         hint = f"check the spelling, and that the token in {token_source} may read it"
-    return ModelNotFoundError(f"{about}no such repo, or it is private", hint=hint)
+    return RepoNotFoundError(f"{about}no such repo, or it is private", hint=hint)
 
 
 def _token_hint(token_source: str | None) -> str:

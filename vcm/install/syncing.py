@@ -222,6 +222,7 @@ class Installer:
                 commit=model.commit,
                 size=file.size,
                 sha256=file.sha256,
+                gated=model.gated is not None,
             )
         )
 

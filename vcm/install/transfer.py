@@ -11,12 +11,12 @@ import os
 import re
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Self
 
 from vcm.core.digest import CHUNK, git_blob_hash
 from vcm.core.reporter import Reporter
-from vcm.errors import NOT_FOUND, ModelChecksumError, ModelDownloadError, RegistryError
+from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, ModelChecksumError, ModelDownloadError, RegistryError
 from vcm.hub.client import HubClient
 from vcm.hub.http import Answer, NetworkFaultError, origin
 from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
@@ -53,6 +53,8 @@ class Transfer:
         self._reporter = reporter
         self._wait = wait
         self._cancelled = cancelled or Event()
+        self._refusals: dict[str, RegistryError | None] = {}
+        self._checking_access = Lock()
 
     def fetch(self, wanted: WantedFile) -> Fetched:
         """Bring one file into the store, or find it there.
@@ -76,7 +78,25 @@ class Transfer:
                     and (wanted.size == there or (wanted.size is None and self._blobs.is_whole(wanted.sha256, there)))
                 ):
                     return Fetched(wanted.sha256, there, 0)
+                self._check_access(wanted)
                 return self._fetch_exclusively(wanted)
+
+    def _check_access(self, wanted: WantedFile) -> None:
+        """Ask once whether a gated repo may be downloaded: before gigabytes are on their way, not after some."""
+        if wanted.repo is None or not wanted.gated:
+            return
+        with self._checking_access:
+            if wanted.repo not in self._refusals:
+                self._refusals[wanted.repo] = None
+                try:
+                    self._client.check_access(wanted.repo)
+                except RegistryError as error:
+                    # Any other trouble is the download's own, which knows when to try again.
+                    if error.error_code == AUTHENTICATION_ERROR:
+                        self._refusals[wanted.repo] = error
+            refusal = self._refusals[wanted.repo]
+        if refusal is not None:
+            raise _as_download_error(refusal, wanted)
 
     def _fetch_exclusively(self, wanted: WantedFile) -> Fetched:
         with _Partial(self._blobs.partial_path(wanted.sha256), wanted) as partial:

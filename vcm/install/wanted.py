@@ -21,6 +21,7 @@ class WantedFile:
         sha256: bare hex; None when it is to be found out.
         oid: git blob id of the content, where the hub gave one.
         checksum: what a manifest promises in another algorithm.
+        gated: whether its repo asks who may have it; that is found out before a byte is fetched.
     """
 
     model: str
@@ -32,6 +33,7 @@ class WantedFile:
     sha256: str | None = None
     oid: str | None = None
     checksum: Checksum | None = None
+    gated: bool = False
 
     @property
     def source(self) -> str:

@@ -8,8 +8,10 @@ from threading import Event
 from vcm.core.metadata import Freshness
 from vcm.core.reporter import Reporter
 from vcm.hub.answers import TTL_HOURS, Caching
+from vcm.hub.budget import Budget
 from vcm.hub.client import HubClient
 from vcm.hub.http import Address, HttpClient
+from vcm.hub.retries import LONGEST_WAIT
 from vcm.settings import Settings
 from vcm.store.metadata import MetadataStore
 
@@ -42,16 +44,22 @@ def connect(
     address = Address(settings.endpoint, token.text if token else None, settings.ca_bundle)
     over = cancelled or Event()
     rest = sleep or over.wait
-    listener = reporter or Reporter()
+
+    def tell(seconds: float, reason: str) -> None:
+        if reporter is not None:
+            reporter.waiting("the hub", seconds, reason)
 
     def wait(seconds: float, reason: str) -> None:
-        listener.waiting("the hub", seconds, reason)
+        tell(seconds, reason)
         rest(seconds)
         if over.is_set():
             raise KeyboardInterrupt
 
+    # A token that is withheld from this hub would not help.
+    advice = "" if token or settings.withheld_token else "; HF_TOKEN raises the limit"
+    budget = Budget(tell=tell, rest=rest, cancelled=over, longest=LONGEST_WAIT, advice=advice)
     return HubClient(
-        HttpClient(address, is_offline=settings.offline),
+        HttpClient(address, is_offline=settings.offline, budget=budget),
         address,
         token_source=token.source if token else None,
         wait=wait,

@@ -2,62 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from threading import Event
 
-from packaging.specifiers import SpecifierSet
-
+from vcm.core.completeness import gaps, refuse_gaps
+from vcm.core.following import Reference, entry_name, python_files, references
+from vcm.core.formats import weight_format
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
 from vcm.core.reference import file_name
 from vcm.core.reporter import Reporter
-from vcm.core.selection import Selection, refuse_pickle, select, weight_format
-from vcm.core.versions import Candidate, candidates
-from vcm.core.wording import byte_count, listed
+from vcm.core.selection import refuse_pickle, select
 from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
     NOT_FOUND,
+    ConfigError,
     ModelDownloadError,
     ModelNotFoundError,
     RegistryError,
     VcmError,
 )
 from vcm.hub.client import HubClient
+from vcm.hub.http import CONNECTIONS
+from vcm.hub.refusals import RepoNotFoundError
 from vcm.install.pools import workers
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
+from vcm.resolve.choosing import Choice, choose, still_satisfies
+from vcm.resolve.small_files import SmallFiles
+from vcm.resolve.suggesting import suggest
+from vcm.store.git_ids import GitIds
+from vcm.store.hub_cache import HubCache
+from vcm.store.store import Store
 
-_MODELS_AT_ONCE = 8
-_FILES_AT_ONCE = 16
-_VERSIONS_SHOWN = 5
+_LARGEST_READ = 16 << 20
+"""Bytes: what is larger is no configuration, whatever it is called."""
+_WORDS = {"base-model": "base model", "code": "code"}
+_TAKEN = {"base-model": (), "code": ("*.py",)}
+"""What is included of a repo that is pulled in; of one that is wanted for its code, no weights."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
-    """A revision of a repo that was chosen, and its files."""
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    """A model that was locked, and the repo it came from."""
 
+    model: LockedModel
     info: RepoInfo
-    selection: Selection
-    version: str | None = None
-    ref: str | None = None
 
 
 class Resolver:
-    """Answers requirements with locked models; may be used once."""
+    """Answers requirements with locked models; may be used once.
 
-    def __init__(self, client: HubClient, transfer: Transfer, reporter: Reporter, cancelled: Event) -> None:
+    Args:
+        client: whom to ask.
+        transfer: fetches small files, and direct ones.
+        store: where they go, and may be already.
+        hub_cache: the user's Hugging Face cache, where they may be too.
+        reporter: told what was decided on the way.
+        cancelled: once set, all work ends with KeyboardInterrupt.
+        dated: whether the lock shall say when each commit was made.
+    """
+
+    def __init__(  # noqa: PLR0913  (one thing each, made in one place)
+        self,
+        client: HubClient,
+        transfer: Transfer,
+        store: Store,
+        hub_cache: HubCache,
+        reporter: Reporter,
+        cancelled: Event,
+        *,
+        dated: bool = False,
+    ) -> None:
         self._client = client
         self._transfer = transfer
+        self._store = store
+        self._hub_cache = hub_cache
         self._reporter = reporter
         self._cancelled = cancelled
-        self._file_pool: ThreadPoolExecutor
+        self._dated = dated
+        self._declared: frozenset[str] = frozenset()
+        self.small_files: SmallFiles
 
     def resolve(
-        self, requirements: Iterable[Requirement], previous: Lock | None, upgrade: Callable[[str], bool]
+        self,
+        requirements: Iterable[Requirement],
+        previous: Lock | None,
+        upgrade: Callable[[str], bool],
+        declared: Collection[str] = (),
     ) -> list[LockedModel]:
         """The locked models for some requirements, in name order. What still satisfies its requirement stays.
 
@@ -65,52 +102,88 @@ class Resolver:
             requirements: what is required.
             previous: the lock so far.
             upgrade: tells for a model's name whether its old lock shall be forgotten.
+            declared: repos that the manifest requires itself; they are not locked a second time for others.
 
         Raises:
-            VcmError: the first model's, in name order, that cannot be locked.
+            VcmError: the first model's, in name order, that cannot be locked; ``others`` holds the rest.
         """
+        self._declared = frozenset(repo.lower() for repo in declared)
         ordered = sorted(requirements, key=lambda requirement: requirement.name)
 
-        def one(requirement: Requirement) -> LockedModel | VcmError:
-            before = previous.get(requirement.name) if previous else None
+        def one(requirement: Requirement) -> list[LockedModel] | VcmError:
             try:
-                return self._model(requirement, before, upgrade=upgrade(requirement.name))
+                return self._entries(requirement, previous, upgrade=upgrade(requirement.name))
             except VcmError as error:
                 error.model = error.model or requirement.name
                 return error
+            finally:
+                self._reporter.step()
 
+        self._reporter.steps("locking", len(ordered))
+        try:
+            answers = self._in_parallel(one, ordered)
+        finally:
+            self._reporter.finished()
+        errors = [answer for answer in answers if isinstance(answer, VcmError)]
+        if errors:
+            errors[0].others = tuple(errors[1:])
+            raise errors[0]
+        entries = [entry for answer in answers if not isinstance(answer, VcmError) for entry in answer]
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def _in_parallel(
+        self, one: Callable[[Requirement], list[LockedModel] | VcmError], ordered: list[Requirement]
+    ) -> list[list[LockedModel] | VcmError]:
         with (
-            workers(_FILES_AT_ONCE, "vcm-small-file", self._cancelled) as self._file_pool,
-            workers(_MODELS_AT_ONCE, "vcm-model", self._cancelled) as pool,
+            workers(CONNECTIONS, "vcm-small-file", self._cancelled) as files,
+            workers(CONNECTIONS, "vcm-model", self._cancelled) as models,
         ):
-            answers = list(pool.map(one, ordered))
-        for answer in answers:
-            if isinstance(answer, VcmError):
-                raise answer
-        return [answer for answer in answers if isinstance(answer, LockedModel)]
+            git_ids = GitIds(self._store.root)
+            self.small_files = SmallFiles(self._store.blobs, git_ids, self._hub_cache, self._transfer, files)
+            return list(models.map(one, ordered))
 
-    def _model(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> LockedModel:
+    def _entries(self, requirement: Requirement, previous: Lock | None, *, upgrade: bool) -> list[LockedModel]:
+        """The model itself, and what it pulls in."""
+        before = previous.get(requirement.name) if previous else None
         if requirement.url is not None:
-            return self._direct(requirement, requirement.url, None if upgrade else before)
+            return [self._direct(requirement, requirement.url, None if upgrade else before)]
+        pinned = self._pinned(requirement, before, upgrade=upgrade)
+        return [pinned.model, *self._followed(requirement, pinned, previous, upgrade=upgrade)]
+
+    # One model
+
+    def _pinned(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> _Pinned:
+        try:
+            return self._pinned_as_cached(requirement, before, upgrade=upgrade)
+        except VcmError:
+            if not any(map(self._client.reused, requirement.repos)):
+                raise
+        # Whatever is wrong may have been put right since: no refusal rests on an answer of yesterday.
+        asking_anew = copy(self)
+        asking_anew._client = self._client.refreshing()  # noqa: SLF001
+        return asking_anew._pinned_as_cached(requirement, before, upgrade=upgrade)  # noqa: SLF001
+
+    def _pinned_as_cached(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> _Pinned:
         if (
             before is not None
             and before.source == "huggingface"
             and not upgrade
-            and _still_satisfies(before, requirement)
+            and still_satisfies(before, requirement)
         ):
             kept = self._keep(requirement, before)
             if kept is not None:
                 return kept
         return self._first_usable(requirement, before)
 
-    def _keep(self, requirement: Requirement, before: LockedModel) -> LockedModel | None:
+    def _keep(self, requirement: Requirement, before: LockedModel) -> _Pinned | None:
         """The model at the commit it is locked to; None when the repo is gone, or is another one by now."""
         repo = before.repo if before.fallback_for else requirement.repo
         assert repo is not None and before.commit is not None  # noqa: S101, PT018
+        known = (before.repo, before.asked)
         try:
             info = self._client.info(repo, before.commit)
         except ModelNotFoundError as error:
-            if repo != before.repo:
+            if repo not in known:
                 return None
             try:
                 now = self._client.info(repo, None)
@@ -120,133 +193,193 @@ class Resolver:
             _check_identity(now, before, requirement.name)
             error.hint = f"the locked commit is gone: vcm lock --upgrade-model {requirement.name} takes a newer one"
             raise
-        if before.repo in (repo, info.repo):
+        if repo in known or info.repo in known:
             _check_identity(info, before, requirement.name)
         elif not before.repo_id or info.repo_id != before.repo_id:
             return None
         files = self._client.tree(info.repo, before.commit)
-        choice = _Choice(info=info, selection=select(files, requirement), version=before.version, ref=before.ref)
-        return replace(self._locked(requirement, choice, before), fallback_for=before.fallback_for)
+        selection = select(files, requirement)
+        choice = Choice(info=info, files=files, selection=selection, version=before.version, ref=before.ref)
+        model = replace(self._locked(repo, requirement, choice, before), fallback_for=before.fallback_for)
+        return _Pinned(model, info)
 
-    def _first_usable(self, requirement: Requirement, before: LockedModel | None) -> LockedModel:
+    def _first_usable(self, requirement: Requirement, before: LockedModel | None) -> _Pinned:
         errors: list[RegistryError | ModelDownloadError] = []
         for repo in requirement.repos:
             try:
-                choice = self._choose(repo, requirement)
+                choice = choose(self._client, repo, requirement)
                 if choice.info.repo != repo:
                     self._reporter.notice(f"{requirement.name}: {repo} is called {choice.info.repo} now")
-                if before is not None and before.repo in (repo, choice.info.repo):
+                if before is not None and {before.repo, before.asked} & {repo, choice.info.repo}:
                     _check_identity(choice.info, before, requirement.name)
-                model = self._locked(requirement, choice, before)
+                model = self._locked(repo, requirement, choice, before)
             except (RegistryError, ModelDownloadError) as error:
                 if error.error_code not in (AUTHENTICATION_ERROR, NOT_FOUND):
                     raise
                 errors.append(error)
                 continue
-            if not errors:
-                return model
-            self._reporter.notice(f"{requirement.name}: {errors[0].message}; {repo} was taken instead")
-            return replace(model, fallback_for=requirement.repo)
+            if errors:
+                self._reporter.notice(f"{requirement.name}: {errors[0].message}; {repo} was taken instead")
+                model = replace(model, fallback_for=requirement.repo)
+            return _Pinned(model, choice.info)
+        self._suggest(requirement, errors)
         raise errors[0]
 
-    def _choose(self, repo: str, requirement: Requirement) -> _Choice:
-        if requirement.version is None:
-            info = self._client.info(repo, requirement.revision)
-            selection = select(self._client.tree(info.repo, info.commit), requirement)
-            ref = None if requirement.revision == info.commit else requirement.revision
-            return _Choice(info=info, selection=selection, ref=ref)
-        refs = self._client.refs(repo)
-        fitting = candidates(refs, requirement.version)
-        if not fitting:
-            raise _no_version(repo, requirement, candidates(refs))
-        candidate, selection = self._first_with_files(repo, requirement, fitting)
-        info = self._client.info(repo, candidate.ref.commit)
-        return _Choice(info=info, selection=selection, version=str(candidate.version), ref=candidate.ref.name)
+    def _suggest(self, requirement: Requirement, errors: list[RegistryError | ModelDownloadError]) -> None:
+        missing = errors[0]
+        if isinstance(missing, RepoNotFoundError) and requirement.repo and len(errors) == 1:
+            suggest(self._client, requirement.repo, missing)
 
-    def _first_with_files(
-        self, repo: str, requirement: Requirement, fitting: list[Candidate]
-    ) -> tuple[Candidate, Selection]:
-        """The highest version with all wanted files, else the highest with any."""
-        partial: list[tuple[Candidate, Selection]] = []
-        for candidate in fitting:
-            selection = select(self._client.tree(repo, candidate.ref.commit), requirement)
-            if selection.files and not selection.unmatched:
-                break
-            partial.append((candidate, selection))
-        else:
-            usable = [(candidate, selection) for candidate, selection in partial if selection.files]
-            return usable[0] if usable else partial[0]
-        if partial:
-            passed = listed(each.ref.name for each, _ in partial)
-            self._reporter.notice(
-                f"{requirement.name}: {passed} lacks the wanted files; {candidate.ref.name} was taken instead"
-            )
-        return candidate, selection
-
-    def _locked(self, requirement: Requirement, choice: _Choice, before: LockedModel | None) -> LockedModel:
-        self._check_selection(requirement, choice)
+    def _locked(self, repo: str, requirement: Requirement, choice: Choice, before: LockedModel | None) -> LockedModel:
         info, selection = choice.info, choice.selection
+        if not selection.files:
+            raise ModelNotFoundError(
+                f"{info.repo} has no file that [models.{requirement.name}] takes",
+                hint="check include and exclude in models.toml",
+                model=requirement.name,
+            )
+        if any(file.masked for file in selection.files):
+            self._refuse_masked(info)
         # One weight format per snapshot is a decision; with include it was the user's.
         formats = {weight_format(file.path) for file in selection.files} - {None}
-        return LockedModel(
+        model = LockedModel(
             name=requirement.name,
             source="huggingface",
             repo=info.repo,
+            asked=repo if repo != info.repo else None,
             repo_id=info.repo_id,
             gated=info.gated,
             requested=requirement.version or requirement.revision,
             version=choice.version,
             ref=choice.ref,
             commit=info.commit,
+            committed=self._client.commit_date(info.repo, info.commit) if self._dated else None,
             format=formats.pop() if len(formats) == 1 else None,
             type=requirement.type or info.task,
             license=info.license,
-            files=self._files(requirement, info, selection, before),
+            files=self._files(requirement, info, selection.files, before),
+        )
+        taken, present = [file.path for file in model.files], [file.path for file in choice.files]
+        refuse_gaps(gaps(taken, present, self._reader(model)), requirement)
+        if before is None or before.files != model.files:
+            for notice in choice.notices(requirement):
+                self._reporter.notice(notice)
+            code = python_files(taken)
+            if code:
+                self._reporter.notice(
+                    f"{requirement.name}: holds Python code, which runs only where a program says "
+                    f"trust_remote_code; pinned like every other file: {', '.join(code)}"
+                )
+        return model
+
+    def _refuse_masked(self, info: RepoInfo) -> None:
+        try:
+            self._client.check_access(info.repo)
+        except RegistryError as error:
+            if info.new_version:
+                error.hint += f"; its card names a successor: {info.new_version}"
+            raise
+        raise RegistryError(
+            f"{info.repo}: the hub hides the digests of this repo's files", error_code=AUTHENTICATION_ERROR
         )
 
-    def _check_selection(self, requirement: Requirement, choice: _Choice) -> None:
-        selection, repo = choice.selection, choice.info.repo
-        if not selection.files:
-            raise ModelNotFoundError(
-                f"{repo} has no file that [models.{requirement.name}] takes",
-                hint="check include and exclude in models.toml",
-                model=requirement.name,
-            )
-        for pattern in selection.unmatched:
-            self._reporter.notice(f'{requirement.name}: no file of {repo} matches "{pattern}"')
-        if selection.left_out:
-            self._reporter.notice(
-                f"{requirement.name}: took the weights in {selection.format}; left out "
-                f"{listed(selection.left_out)}, which saves {byte_count(selection.saved)}"
-            )
-        if any(file.masked for file in selection.files):
-            self._client.check_access(repo)
-            raise RegistryError(
-                f"{repo}: the hub hides the digests of this repo's files", error_code=AUTHENTICATION_ERROR
-            )
-
     def _files(
-        self, requirement: Requirement, info: RepoInfo, selection: Selection, before: LockedModel | None
+        self, requirement: Requirement, info: RepoInfo, files: Iterable[RemoteFile], before: LockedModel | None
     ) -> tuple[LockedFile, ...]:
-        """Every file with its SHA-256. Small files, for which the hub publishes none, are fetched and hashed."""
-        known = {(file.oid, file.size): file.sha256 for file in (before.files if before else ())}
+        """Every file with its SHA-256. Small files, for which the hub publishes none, are had and hashed."""
+        known = {(file.oid, file.size): file.sha256 for file in (before.files if before else ()) if file.oid}
+        digests = {file.path: file.sha256 or known.get((file.oid, file.size)) for file in files}
+        unknown = [self._wanted(requirement.name, info, file) for file in files if digests[file.path] is None]
+        digests |= zip((each.path for each in unknown), self.small_files.digests(unknown), strict=True)
+        return tuple(LockedFile(file.path, file.size, str(digests[file.path]), file.oid) for file in files)
 
-        def locked(file: RemoteFile) -> LockedFile:
-            digest = file.sha256 or (known.get((file.oid, file.size)) if file.oid else None)
-            if digest is None:
-                wanted = WantedFile(
-                    model=requirement.name,
-                    path=file.path,
-                    url=self._client.file_url(info.repo, info.commit, file.path),
-                    repo=info.repo,
-                    commit=info.commit,
-                    size=file.size,
-                    oid=file.oid,
+    def _wanted(self, name: str, info: RepoInfo, file: RemoteFile) -> WantedFile:
+        return WantedFile(
+            model=name,
+            path=file.path,
+            url=self._client.file_url(info.repo, info.commit, file.path),
+            repo=info.repo,
+            commit=info.commit,
+            size=file.size,
+            sha256=file.sha256,
+            oid=file.oid,
+        )
+
+    def _reader(self, model: LockedModel) -> Callable[[str], bytes | None]:
+        """Gives the bytes of a model's small files; those that are not in the store are fetched."""
+        files = {file.path: file for file in model.files}
+
+        def read(path: str) -> bytes | None:
+            file = files.get(path)
+            if file is None or file.size > _LARGEST_READ or model.repo is None or model.commit is None:
+                return None
+            blobs = self._store.blobs
+            if not blobs.is_whole(file.sha256, file.size):
+                url = self._client.file_url(model.repo, model.commit, path)
+                self._transfer.fetch(
+                    WantedFile(
+                        model=model.name,
+                        path=path,
+                        url=url,
+                        repo=model.repo,
+                        commit=model.commit,
+                        size=file.size,
+                        sha256=file.sha256,
+                    )
                 )
-                digest = self._transfer.fetch(wanted).sha256
-            return LockedFile(file.path, file.size, digest, file.oid)
+            return blobs.path(file.sha256).read_bytes()
 
-        return tuple(self._file_pool.map(locked, selection.files))
+        return read
+
+    # What it pulls in
+
+    def _followed(
+        self, requirement: Requirement, pinned: _Pinned, previous: Lock | None, *, upgrade: bool
+    ) -> Iterator[LockedModel]:
+        """The repos that a model's files refer to, theirs, and so on; each once."""
+        root = requirement.name
+        names = {root}
+        seen = {repo.lower() for repo in (pinned.model.repo, pinned.model.asked) if repo} | self._declared
+        pending = self._references(pinned)
+        while pending:
+            reference = pending.pop(0)
+            what = _WORDS[reference.kind]
+            if reference.repo is None:
+                self._reporter.notice(
+                    f'{root}: its {what} "{reference.written}" ({reference.named_by}) is no repo; the program must '
+                    "bring it"
+                )
+                continue
+            if reference.repo.lower() in seen:
+                continue
+            seen.add(reference.repo.lower())
+            if not requirement.follow:
+                self._reporter.notice(
+                    f"{root}: its {what} {reference.repo} ({reference.named_by}) is not locked, since "
+                    "follow = false; the program must bring it"
+                )
+                continue
+            entry = Requirement(
+                name=entry_name(root, reference.repo, names),
+                repo=reference.repo,
+                revision=reference.revision,
+                include=_TAKEN[reference.kind],
+                allow_pickle=requirement.allow_pickle,
+            )
+            names.add(entry.name)
+            before = previous.get(entry.name) if previous else None
+            with _named(reference, requirement):
+                found = self._pinned(entry, before, upgrade=upgrade)
+                pending += self._references(found)
+            if before is None:
+                self._reporter.notice(f"{root}: its {what} {reference.repo} is locked as {entry.name}")
+            yield replace(found.model, via=root)
+
+    def _references(self, pinned: _Pinned) -> list[Reference]:
+        model, info = pinned.model, pinned.info
+        return references(info.repo, info, self._reader(model), [file.path for file in model.files])
+
+    # Direct files
 
     def _direct(self, requirement: Requirement, url: str, before: LockedModel | None) -> LockedModel:
         """A direct file; it is fetched at lock time unless the manifest says all there is to know."""
@@ -289,18 +422,6 @@ def _keeps_promises(file: LockedFile, requirement: Requirement) -> bool:
     return checksum is None or (checksum.algorithm == "sha256" and checksum.hex == file.sha256)
 
 
-def _still_satisfies(before: LockedModel, requirement: Requirement) -> bool:
-    if before.fallback_for is not None and (
-        before.fallback_for != requirement.repo or before.repo not in requirement.fallback
-    ):
-        return False
-    if requirement.version is not None:
-        return before.version is not None and SpecifierSet(requirement.version).contains(
-            before.version, prereleases=True
-        )
-    return before.version is None and before.requested == requirement.revision
-
-
 def _check_identity(info: RepoInfo, before: LockedModel, name: str) -> None:
     if before.repo_id and info.repo_id and before.repo_id != info.repo_id:
         raise RegistryError(
@@ -312,13 +433,16 @@ def _check_identity(info: RepoInfo, before: LockedModel, name: str) -> None:
         )
 
 
-def _no_version(repo: str, requirement: Requirement, existing: Iterable[Candidate]) -> ModelNotFoundError:
-    versions = [str(candidate.version) for candidate in existing]
-    if versions:
-        hint = f"versions that exist: {', '.join(versions[:_VERSIONS_SHOWN])}"
-        hint += f" and {len(versions) - _VERSIONS_SHOWN} more" if len(versions) > _VERSIONS_SHOWN else ""
-    else:
-        hint = 'its tags and branches name no version: use revision = "main" or a commit'
-    return ModelNotFoundError(
-        f"{repo} has no version that satisfies {requirement.version}", hint=hint, model=requirement.name
-    )
+@contextmanager
+def _named(reference: Reference, requirement: Requirement) -> Iterator[None]:
+    """Have errors about a repo that was pulled in say what pulled it in, and how to do without."""
+    try:
+        yield
+    except VcmError as error:
+        error.message = (
+            f"its {_WORDS[reference.kind]} {reference.repo}, which {reference.named_by} names: {error.message}"
+        )
+        error.model = requirement.name
+        if not isinstance(error, ConfigError) or not error.hint:
+            error.hint = f"{error.hint}; or set follow = false on [models.{requirement.name}]".removeprefix("; or ")
+        raise

@@ -10,6 +10,8 @@ from vcm.testing.listing import after_cursor, cursor_for, next_link, page_limit
 from vcm.testing.wire import json_response
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vcm.testing.content import StoredFile
     from vcm.testing.repository import Commit, SimulatedRepo
     from vcm.testing.wire import Request, Response
@@ -109,8 +111,9 @@ def describe(repo: SimulatedRepo, commit: Commit) -> dict[str, Any]:
         repo: the repository.
         commit: the commit that ``sha`` and ``lastModified`` tell of.
     """
-    library = repo.card.get("library_name")
-    task = repo.pipeline_tag or repo.card.get("pipeline_tag")
+    card = repo.card if commit.card is None else commit.card
+    library = card.get("library_name")
+    task = repo.pipeline_tag or card.get("pipeline_tag")
     author, slash, _ = repo.id.rpartition("/")
     described = {
         "_id": repo.repo_id,
@@ -118,7 +121,7 @@ def describe(repo: SimulatedRepo, commit: Commit) -> dict[str, Any]:
         "private": repo.private,
         "pipeline_tag": task,
         "library_name": library,
-        "tags": _tags(repo, commit, task),
+        "tags": _tags(card, commit, task),
         "downloads": 0,
         "likes": 0,
         "modelId": repo.id,
@@ -130,7 +133,7 @@ def describe(repo: SimulatedRepo, commit: Commit) -> dict[str, Any]:
         "widgetData": [],
         "model-index": None,
         "config": {},
-        "cardData": repo.card,
+        "cardData": card,
         "transformersInfo": {},
         "spaces": [],
         "createdAt": repo.created_at,
@@ -158,18 +161,18 @@ def _sibling(path: str, stored: StoredFile, *, blobs: bool, masked: bool) -> dic
     return sibling
 
 
-def _tags(repo: SimulatedRepo, commit: Commit, task: str | None) -> list[str]:
-    computed = [str(name) for name in (repo.card.get("library_name"), task) if name]
-    computed += _texts(repo.card.get("tags"))
-    for name in _texts(repo.card.get("base_model")):
-        computed += [f"base_model:{name}", f"base_model:{_relation(repo, commit)}:{name}"]
-    computed += [f"license:{name}" for name in _texts(repo.card.get("license"))]
+def _tags(card: Mapping[str, Any], commit: Commit, task: str | None) -> list[str]:
+    computed = [str(name) for name in (card.get("library_name"), task) if name]
+    computed += _texts(card.get("tags"))
+    for name in _texts(card.get("base_model")):
+        computed += [f"base_model:{name}", f"base_model:{_relation(card, commit)}:{name}"]
+    computed += [f"license:{name}" for name in _texts(card.get("license"))]
     return list(dict.fromkeys([*computed, "region:us"]))
 
 
-def _relation(repo: SimulatedRepo, commit: Commit) -> str:
+def _relation(card: Mapping[str, Any], commit: Commit) -> str:
     """Return what a model is to its base: as its card says, else as its files tell."""
-    if stated := repo.card.get("base_model_relation"):
+    if stated := card.get("base_model_relation"):
         return str(stated)
     if "adapter_config.json" in commit.files:
         return "adapter"

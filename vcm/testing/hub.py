@@ -137,7 +137,8 @@ class HubSimulator:
             gated: the kind of gate, or None for an open repository.
             private: whether callers without a grant get told that it does not exist.
             disabled: whether its files are withheld from everybody.
-            repo_id: the Hub's internal id, 24 hexadecimal digits; by default a hash of the name.
+            repo_id: the Hub's internal id, 24 hexadecimal digits; by default a hash of the name, and another one each
+                time that a name is given anew.
             lfs: says from path and size which files are stored with Git LFS; ``default_lfs`` when None.
             date: when it was created and first committed to, ISO 8601.
 
@@ -148,7 +149,8 @@ class HubSimulator:
             ValueError: the name is taken, or ``commit`` is not a commit id.
             OSError: a path cannot be read.
         """
-        made = SimulatedRepo(repo, repo_id=repo_id, lfs=lfs, lock=self._registry.lock)
+        internal = repo_id or self._registry.new_id(repo)
+        made = SimulatedRepo(repo, repo_id=internal, lfs=lfs, lock=self._registry.lock)
         made.card = dict(card or {})
         made.pipeline_tag = pipeline_tag
         made.gated = gated or False

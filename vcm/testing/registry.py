@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ class Registry:
         self.lock = RLock()
         self._current: dict[str, SimulatedRepo] = {}
         self._former: dict[str, SimulatedRepo] = {}
+        self._given: Counter[str] = Counter()
 
     def add(self, repo: SimulatedRepo) -> None:
         """Add a repository; a redirect from the same name ends.
@@ -32,6 +35,13 @@ class Registry:
                 raise ValueError(f"there is already a repository {repo.id!r}")
             self._former.pop(repo.id.lower(), None)
             self._current[repo.id.lower()] = repo
+            self._given[repo.id.lower()] += 1
+
+    def new_id(self, name: str) -> str:
+        """Return an internal id for a new repository: another one each time that a name is given anew."""
+        before = self._given[name.lower()]
+        again = f" for the {before + 1}. time" if before else ""
+        return hashlib.sha256(f"repository {name}{again}".encode()).hexdigest()[:24]
 
     def get(self, name: str) -> SimulatedRepo:
         """Return the repository that has a name now.

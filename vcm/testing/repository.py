@@ -33,6 +33,7 @@ class Commit:
         folders: the git tree id of every folder by path; the empty path is the root.
         message: title and, after an empty line, description.
         date: ISO 8601 with milliseconds and ``Z``.
+        card: the README's front matter at this commit, or None where the repository's own is to be told.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Commit:
     folders: Mapping[str, str]
     message: str
     date: str
+    card: Mapping[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -61,7 +63,7 @@ class SimulatedRepo:
     Attributes:
         id: the repository's name, ``namespace/name``.
         repo_id: the Hub's internal id (``_id``), 24 hexadecimal digits; it survives a rename.
-        card: the README's front matter as the API reports it (``cardData``).
+        card: the README's front matter as the API reports it (``cardData``) at every commit that has none of its own.
         pipeline_tag: the task shown by the API, or None.
         gated: False, ``"auto"`` or ``"manual"``.
         private: whether the repository is invisible without a grant.
@@ -70,9 +72,9 @@ class SimulatedRepo:
         issues: paths that a security scan complains about, with the level (``unsafe``, ``suspicious``, ``caution``).
     """
 
-    def __init__(self, name: str, *, repo_id: str | None, lfs: Callable[[str, int], bool] | None, lock: RLock) -> None:
+    def __init__(self, name: str, *, repo_id: str, lfs: Callable[[str, int], bool] | None, lock: RLock) -> None:
         self.id = name
-        self.repo_id = repo_id or hashlib.sha256(f"repository {name}".encode()).hexdigest()[:24]
+        self.repo_id = repo_id
         self.card: dict[str, Any] = {}
         self.pipeline_tag: str | None = None
         self.gated: Literal["auto", "manual"] | bool = False
@@ -95,6 +97,7 @@ class SimulatedRepo:
         message: str = "Update files",
         commit: str | None = None,
         date: str | None = None,
+        card: Mapping[str, Any] | None = None,
     ) -> str:
         """Add a commit on a branch; files that are not named stay as they were.
 
@@ -104,6 +107,7 @@ class SimulatedRepo:
             message: title and, after an empty line, description.
             commit: the id to use; by default a hash of the content, the message and the parent.
             date: ISO 8601; by default one minute after the commit before.
+            card: the README's front matter from this commit on; by default that of the commit before.
 
         Returns:
             The commit's id, 40 hexadecimal digits.
@@ -123,8 +127,8 @@ class SimulatedRepo:
             if not COMMIT_ID.fullmatch(commit_id):
                 raise ValueError(f"a commit id is 40 lower-case hexadecimal digits, not {commit_id!r}")
             known = self.commits.get(commit_id)
-            if known and known.folders != folders:
-                raise ValueError(f"{self.id} has a commit {commit_id} with other files")
+            if known and (known.folders != folders or known.id == parent_id):
+                raise ValueError(f"{self.id} has a commit {commit_id} with other files, or as the one before")
             self.commits[commit_id] = Commit(
                 id=commit_id,
                 parent=parent_id,
@@ -132,6 +136,7 @@ class SimulatedRepo:
                 folders=MappingProxyType(folders),
                 message=message,
                 date=date or (_one_minute_after(parent.date) if parent else DEFAULT_DATE),
+                card=dict(card) if card is not None else (parent.card if parent else None),
             )
             self.branches[branch] = commit_id
             return commit_id

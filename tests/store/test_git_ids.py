@@ -1,0 +1,72 @@
+"""Git blob ids: found again, over runs and processes, and believed by nobody."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vcm.core.digest import git_blob_hash
+from vcm.store.git_ids import GitIds, hash_both_ways
+
+OID, SHA256 = "a" * 40, "b" * 64
+
+
+def test_a_pair_is_found_by_the_next_run(tmp_path: Path) -> None:
+    GitIds(tmp_path).add(OID, SHA256, 12)
+    later = GitIds(tmp_path)
+    assert later.find(OID, 12) == SHA256
+    assert later.find(OID, 13) is None
+    assert later.find("c" * 40, 12) is None
+
+
+def test_a_pair_is_written_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        ids = GitIds(tmp_path)
+        ids.add(OID, SHA256, 12)
+        ids.add(OID, SHA256, 12)
+    assert ids.path.read_text() == f"{OID} {SHA256} 12\n"
+
+
+def test_what_two_runs_write_at_once_is_all_there(tmp_path: Path) -> None:
+    runs = [GitIds(tmp_path) for _ in range(8)]
+
+    def write(number: int) -> None:
+        for each in range(50):
+            runs[number].add(f"{number:020x}{each:020x}", SHA256, each)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    later = GitIds(tmp_path)
+    assert all(later.find(f"{number:020x}{each:020x}", each) == SHA256 for number in range(8) for each in range(50))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(before=st.binary(max_size=200), after=st.binary(max_size=200))
+def test_damage_costs_nothing_but_the_damaged_lines(tmp_path: Path, before: bytes, after: bytes) -> None:
+    ids = GitIds(tmp_path)
+    ids.path.parent.mkdir(exist_ok=True)
+    ids.path.write_bytes(before + f"\n{OID} {SHA256} 12\n".encode() + after)
+    assert ids.find(OID, 12) == SHA256
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "hub-metadata").write_text("a file, where the folder should be")
+    ids = GitIds(tmp_path)
+    ids.add(OID, SHA256, 12)
+    assert ids.find(OID, 12) == SHA256, "within the run it is known"
+    assert GitIds(tmp_path).find(OID, 12) is None
+
+
+def test_both_hashes_of_a_file(tmp_path: Path) -> None:
+    data = b"x" * 3_000_000
+    (tmp_path / "file").write_bytes(data)
+    git = git_blob_hash(len(data))
+    git.update(data)
+    assert hash_both_ways(tmp_path / "file", len(data)) == (git.hexdigest(), hashlib.sha256(data).hexdigest())
+    assert hash_both_ways(tmp_path / "file", len(data) + 1) is None
+    assert hash_both_ways(tmp_path / "absent", 1) is None
+    assert hash_both_ways(tmp_path, 1) is None

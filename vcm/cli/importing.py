@@ -1,0 +1,178 @@
+"""``import``: a manifest out of what is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vcm.cli import output
+from vcm.cli.context import Json, new_project, open_session, options, project_name
+from vcm.cli.dispatch import command
+from vcm.core.lock import Lock
+from vcm.core.manifest import parse_manifest
+from vcm.core.wording import byte_count, counted
+from vcm.errors import ConfigError
+from vcm.store.project import Project
+from vcm.version import VERSION
+
+if TYPE_CHECKING:
+    from vcm.install.adopting import CachedModel
+
+_EXISTS = "move it away, or import into another folder with --project DIR"
+
+
+@command("import")
+def import_models(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The application's YAML, or with --hf-cache a cache folder.")
+    ] = None,
+    hf_cache: Annotated[
+        bool, typer.Option("--hf-cache", help="Take the models of the Hugging Face cache, without a network.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be taken.")] = False,
+    json: Json = False,
+) -> int:
+    """Make a models.toml out of the models: section of a YAML file, or out of the Hugging Face cache.
+
+    Of the cache, one commit of each model is taken: locked, installed and not downloaded again.
+    """
+    if hf_cache:
+        return _import_cache(source, dry_run=dry_run, json=json)
+    if source is None:
+        raise ConfigError("nothing to import from", hint="name a YAML file, or use --hf-cache")
+    return _import_yaml(source, dry_run=dry_run, json=json)
+
+
+def _import_yaml(file: Path, *, dry_run: bool, json: bool) -> int:
+    from vcm.cli.progress import make_reporter
+    from vcm.core.importing import manifest_text, models_from_yaml
+    from vcm.core.yaml_config import LARGEST, parse_yaml_config
+
+    project = new_project(_EXISTS)
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {file}: {(error.strerror or str(error)).lower()}", hint="name the application's YAML file"
+        ) from None
+    found = parse_yaml_config(data, str(file))
+    if not found.sources:
+        raise ConfigError(
+            f'{file}: no "models" section with "sources"', hint="name the YAML file in which the models are listed"
+        )
+    models, notices = models_from_yaml(found, str(file))
+    reporter = make_reporter(quiet=options().quiet)
+    for notice in notices:
+        reporter.notice(notice)
+    text = manifest_text(file.name, project_name(project), models, found.cache_dir)
+    parse_manifest(text.encode(), vcm_version=VERSION)
+    if not dry_run:
+        project.write_manifest(text.encode())
+    if json:
+        output.print_json({"models": [_url_document(name, values) for name, values in models.items()]})
+        return 0
+    size = sum(values["size"] for values in models.values())
+    print(f"{_made(project, dry_run=dry_run)}: {counted(len(models), 'model')}, {byte_count(size)}")
+    for name, values in models.items():
+        print(f" + {name}  {values['url']}  {byte_count(values['size'])}")
+    if not dry_run:
+        print("Next: vcm lock")
+    return 0
+
+
+def _url_document(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": None,
+        "commit": None,
+        "repo": None,
+        "url": values["url"],
+        "files": 1,
+        "bytes": values["size"],
+    }
+
+
+def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
+    from vcm.core.importing import manifest_text
+    from vcm.install.adopting import Adopter, survey
+    from vcm.store.hub_cache import HubCache
+
+    project = _place_for_both()
+    with open_session(project, None) as session:
+        folder = folder or session.settings.hub_cache
+        if folder is None or not folder.is_dir():
+            raise ConfigError(f"{folder}: no such folder", hint="name the cache: vcm import --hf-cache DIR")
+        models = survey(HubCache(folder), session.reporter.notice)
+        if dry_run and models:
+            _print_models(project, models, json=json, dry_run=True)
+            return 0
+        adopted = Adopter(session.store, session.reporter, session.cancelled).adopt(models)
+    if not adopted:
+        raise ConfigError(
+            f"no model of {folder} can be imported",
+            hint="name another cache: vcm import --hf-cache DIR, or begin with vcm init",
+        )
+    tables = {model.name: model.values for model, _ in adopted}
+    text = manifest_text("the Hugging Face cache", project_name(project), tables, None)
+    manifest = parse_manifest(text.encode(), vcm_version=VERSION)
+    _write(project, text, Lock(manifest_sha256=manifest.digest, models=tuple(locked for _, locked in adopted)))
+    _print_models(project, [model for model, _ in adopted], json=json, dry_run=False)
+    return 0
+
+
+def _place_for_both() -> Project:
+    project = new_project(_EXISTS)
+    if project.lock_path.exists():
+        raise ConfigError(f"{project.lock_path} exists already", hint=_EXISTS)
+    return project
+
+
+def _write(project: Project, text: str, lock: Lock) -> None:
+    """Manifest and lock, or neither of them."""
+    _place_for_both()  # Hashing took its time: what somebody has put there meanwhile stays.
+    project.write_manifest(text.encode())
+    try:
+        project.write_lock(lock)
+    except BaseException:
+        with suppress(OSError):
+            project.manifest_path.unlink()
+        raise
+
+
+def _made(project: Project, *, dry_run: bool, both: bool = False) -> str:
+    return f"{'Would make' if dry_run else 'Made'} {project.manifest_path}{' and models.lock' if both else ''}"
+
+
+def _print_models(project: Project, models: Sequence[CachedModel], *, json: bool, dry_run: bool) -> None:
+    if json:
+        output.print_json({"models": [_repo_document(model) for model in models]})
+        return
+    size = sum(model.size for model in models)
+    print(f"{_made(project, dry_run=dry_run, both=True)}: {counted(len(models), 'model')}, {byte_count(size)}")
+    for model in models:
+        files = f"{counted(len(model.files), 'file')}, {byte_count(model.size)}"
+        print(f" + {model.name}  {model.repo}  {_release(model)}  {files}")
+    if not dry_run:
+        print("Next: vcm check")
+
+
+def _release(model: CachedModel) -> str:
+    short, revision = model.commit[: output.SHORT_COMMIT], model.values.get("revision")
+    return short if revision in (None, model.commit) else f"{revision} {short}"
+
+
+def _repo_document(model: CachedModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "version": None,
+        "commit": model.commit,
+        "repo": model.repo,
+        "url": None,
+        "files": len(model.files),
+        "bytes": model.size,
+    }

@@ -1,0 +1,258 @@
+"""Adopting: models out of the Hugging Face cache of this machine, at their commits, without a network.
+
+Their bytes are shared with the cache where that can be done: by reflink, else by hard link. A hard link is one file
+under two names, so making the store's blob read-only makes the cache's read-only too. That is wanted. The official
+client never writes into a finished file (it writes a new one and renames it, and the files of its own shared store are
+read-only), it deletes read-only files like any other, and a program that writes into one after all is told so at once
+instead of changing what the lock promises. On Windows, where nobody can delete a read-only file, and for files of
+another user, who could change them later, the bytes are copied.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from vcm.core.digest import CHUNK, git_blob_hash
+from vcm.core.importing import cached_requirement, names_for, revision_of, snapshots_in_order
+from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.metadata import RemoteFile
+from vcm.core.plan import SnapshotState
+from vcm.core.reporter import Reporter
+from vcm.core.selection import weight_format
+from vcm.core.wording import byte_count, counted, listed
+from vcm.errors import DiskSpaceError
+from vcm.store.files import READ_ONLY, copy_file, disk_errors, free_space, hash_file, link_file, temporary_name
+from vcm.store.hub_cache import CachedRepo, CachedSnapshot, HubCache
+from vcm.store.store import Store
+
+_SHORT_COMMIT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    """A model that can be adopted.
+
+    Attributes:
+        values: the keys of its table in ``models.toml``.
+        files: each file as the cache claims it is, and where its bytes are.
+    """
+
+    name: str
+    repo: str
+    commit: str
+    values: dict[str, Any]
+    files: dict[RemoteFile, Path]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+class _NotAsClaimedError(Exception):
+    """A file's bytes are not what the cache says they are."""
+
+
+def survey(cache: HubCache, notice: Callable[[str], None]) -> list[CachedModel]:
+    """The models of a cache, one commit each, in the order of their names; no byte of them is read.
+
+    Args:
+        cache: where to look.
+        notice: told what is left out, and why.
+    """
+    repos, problems = cache.repos()
+    for problem in problems:
+        notice(f"left out {problem}")
+    found: dict[str, tuple[CachedRepo, str, CachedSnapshot]] = {}
+    for repo in repos:
+        chosen = _first_usable(cache, repo, notice)
+        if chosen is not None:
+            found[repo.repo] = (repo, *chosen)
+    models = []
+    for name, repo_id in sorted((name, repo_id) for repo_id, name in names_for(found).items()):
+        repo, commit, snapshot = found[repo_id]
+        values = cached_requirement(repo_id, revision_of(repo.refs, commit), list(snapshot.files), snapshot.listing)
+        if "allow-pickle" in values:
+            notice(
+                f"{name}: allow-pickle = true, because some of its files may hold Python pickles, which run code when "
+                "they are loaded"
+            )
+        models.append(CachedModel(name, repo_id, commit, values, snapshot.files))
+    return models
+
+
+def _first_usable(
+    cache: HubCache, repo: CachedRepo, notice: Callable[[str], None]
+) -> tuple[str, CachedSnapshot] | None:
+    commits = snapshots_in_order(repo.refs, repo.snapshots)
+    if not commits:
+        notice(f"left out {repo.repo}: no snapshot of it is there")
+    for commit in commits:
+        try:
+            snapshot = cache.snapshot(repo.repo, commit)
+        except ValueError as error:
+            notice(f"left out {repo.repo} at {commit[:_SHORT_COMMIT]}: {error}")
+            continue
+        for problem in snapshot.left_out:
+            notice(f"left out a file of {repo.repo}: {problem}")
+        others = [other[:_SHORT_COMMIT] for other in commits[commits.index(commit) + 1 :]]
+        if others:
+            notice(f"{repo.repo}: took {commit[:_SHORT_COMMIT]}, left out {listed(others)}")
+        return commit, snapshot
+    return None
+
+
+class Adopter:
+    """Takes files into the store, each after hashing it.
+
+    Args:
+        store: where they go.
+        reporter: told of progress, and of models whose bytes are damaged.
+        cancelled: ends waiting for another process.
+    """
+
+    def __init__(self, store: Store, reporter: Reporter, cancelled: Event) -> None:
+        self._store = store
+        self._reporter = reporter
+        self._cancelled = cancelled
+
+    def adopt(self, models: Iterable[CachedModel]) -> list[tuple[CachedModel, LockedModel]]:
+        """Have the models in the store, whole and installed; without those whose bytes are not what they should be.
+
+        Raises:
+            DiskSpaceError: their bytes must be copied, and there is no room for them.
+            VcmError: the store cannot be written.
+        """
+        models = list(models)
+        adopted = []
+        with disk_errors(self._store.root):
+            self._store.blobs.prepare()
+            self._check_space(models)
+            self._reporter.started(f"hashing {counted(len(models), 'model')}", sum(model.size for model in models))
+            try:
+                for model in models:
+                    try:
+                        adopted.append((model, self._locked(model)))
+                    except _NotAsClaimedError as error:
+                        self._reporter.notice(
+                            f"left out {model.repo}: {error}; for a good copy: vcm add {model.name} {model.repo}"
+                        )
+            finally:
+                self._reporter.finished()
+            self._store.blobs.settle()
+            for _, locked in adopted:
+                with self._store.blobs.exclusive(locked.tree_digest, self._cancelled):
+                    if self._store.snapshots.state(locked) is not SnapshotState.INSTALLED:
+                        self._store.snapshots.build(locked, self._store.blobs.path)
+        return adopted
+
+    def _check_space(self, models: Iterable[CachedModel]) -> None:
+        device = self._store.blobs.folder.stat().st_dev
+        copied = {
+            path: file.size
+            for model in models
+            for file, path in model.files.items()
+            if _device(path) != device and not (file.sha256 and self._store.blobs.has(file.sha256, file.size))
+        }
+        needed, free = sum(copied.values()), free_space(self._store.root)
+        if free < needed:
+            raise DiskSpaceError(
+                f"the Hugging Face cache is on another file system, so that {byte_count(needed)} must be copied to "
+                f"{self._store.root}; {byte_count(free)} are free, {byte_count(needed - free)} too little",
+                needed=needed,
+                free=free,
+                hint="free some space, or choose a folder beside the Hugging Face cache with --cache-dir",
+            )
+
+    def _locked(self, model: CachedModel) -> LockedModel:
+        files = [self._take(model.name, file, path) for file, path in model.files.items()]
+        formats = {weight_format(file.path) for file in files} - {None}
+        revision = model.values.get("revision")
+        return LockedModel(
+            name=model.name,
+            source="huggingface",
+            repo=model.repo,
+            requested=revision,
+            ref=None if revision == model.commit else revision,
+            commit=model.commit,
+            format=formats.pop() if len(formats) == 1 else None,
+            files=tuple(sorted(files, key=lambda file: file.path.encode())),
+        )
+
+    def _take(self, label: str, claim: RemoteFile, source: Path) -> LockedFile:
+        blobs = self._store.blobs
+
+        def progress(count: int) -> None:
+            self._reporter.advanced(label, count)
+
+        if claim.sha256 is not None and blobs.has(claim.sha256, claim.size):
+            # Another project has it: nothing to link, and on another file system nothing to copy.
+            sha256, size = hash_file(blobs.path(claim.sha256), progress)
+            if sha256 == claim.sha256:
+                return LockedFile(claim.path, size, sha256)
+        temporary = blobs.partial_folder / temporary_name("adopted-")
+        try:
+            _share(source, temporary, claim.path)
+            before = temporary.lstat()
+            if not stat.S_ISREG(before.st_mode):
+                raise _NotAsClaimedError(f"{claim.path} changed while it was read")
+            sha256, size = hash_file(temporary, progress)
+            _check(claim, sha256, temporary, size)
+            _make_durable(temporary)
+            temporary.chmod(READ_ONLY)
+            after = temporary.lstat()
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise _NotAsClaimedError(f"{claim.path} changed while it was read")
+            blobs.admit(temporary, sha256)
+        finally:
+            # Also when all went well: renaming one name of a file to another of its names leaves both.
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+        return LockedFile(claim.path, size, sha256, claim.oid)
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None
+
+
+def _share(source: Path, target: Path, path: str) -> None:
+    try:
+        status = source.lstat()
+    except OSError:
+        raise _NotAsClaimedError(f"{path} is gone") from None
+    if not stat.S_ISREG(status.st_mode) or not os.access(source, os.R_OK):
+        raise _NotAsClaimedError(f"{path} cannot be read")
+    ours = os.name != "nt" and status.st_uid == os.geteuid()
+    (link_file if ours else copy_file)(source, target)
+
+
+def _check(claim: RemoteFile, sha256: str, file: Path, size: int) -> None:
+    if claim.sha256 not in (None, sha256):
+        raise _NotAsClaimedError(f"{claim.path} is damaged, it should be sha256:{claim.sha256}, not sha256:{sha256}")
+    if claim.oid is None:
+        return
+    digest = git_blob_hash(size)
+    with file.open("rb", buffering=0) as stream:
+        while piece := stream.read(CHUNK):
+            digest.update(piece)
+    if digest.hexdigest() != claim.oid:
+        raise _NotAsClaimedError(
+            f"{claim.path} is damaged, it should be the git blob {claim.oid}, not {digest.hexdigest()}"
+        )
+
+
+def _make_durable(file: Path) -> None:
+    if os.name == "nt":
+        return  # a copy, which is durable already
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())

@@ -1,0 +1,72 @@
+"""Which blobs have which git blob id: what lets a small file be found again by the only name the hub gives it.
+
+    <cache>/hub-metadata/git-blobs      one line each: <git blob id> <sha256> <size>
+
+Lines are only ever added, each in one write. Nothing here is believed: a line says where to look, and the bytes there
+are hashed before they are used; a line that is damaged, or whose blob has gone, costs a download and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+from vcm.core.digest import CHUNK, git_blob_hash
+
+_LINE = re.compile(rb"^([0-9a-f]{40}) ([0-9a-f]{64}) ([0-9]{1,16})$", re.MULTILINE)
+
+
+class GitIds:
+    """Git blob id → SHA-256, for one store; may be used by several threads."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / "hub-metadata" / "git-blobs"
+        self._known: dict[tuple[str, int], str] | None = None
+        self._lock = Lock()
+
+    def find(self, oid: str, size: int) -> str | None:
+        """The SHA-256 that was once seen with this git blob id."""
+        with self._lock:
+            return self._read().get((oid, size))
+
+    def add(self, oid: str, sha256: str, size: int) -> None:
+        """Remember a pair that was just verified. A folder that cannot be written is no error."""
+        with self._lock:
+            known = self._read()
+            if known.get((oid, size)) == sha256:
+                return
+            known[oid, size] = sha256
+            with suppress(OSError):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("ab", buffering=0) as stream:
+                    stream.write(f"{oid} {sha256} {size}\n".encode())
+
+    def _read(self) -> dict[tuple[str, int], str]:
+        if self._known is None:
+            try:
+                data = self.path.read_bytes()
+            except OSError:
+                data = b""
+            self._known = {(oid.decode(), int(size)): sha256.decode() for oid, sha256, size in _LINE.findall(data)}
+        return self._known
+
+
+def hash_both_ways(path: Path, size: int) -> tuple[str, str] | None:
+    """Git blob id and SHA-256 of a file; None when it cannot be read, or has another size."""
+    git, sha256 = git_blob_hash(size), hashlib.sha256()
+    count = 0
+    try:
+        with path.open("rb", buffering=0) as stream:
+            if os.fstat(stream.fileno()).st_size != size:
+                return None
+            while chunk := stream.read(CHUNK):
+                git.update(chunk)
+                sha256.update(chunk)
+                count += len(chunk)
+    except OSError:
+        return None
+    return (git.hexdigest(), sha256.hexdigest()) if count == size else None

@@ -1,0 +1,302 @@
+"""The Hugging Face cache of this machine: looked at, never written.
+
+    <cache>/models--org--name/blobs/<name>               bytes; 40 hex: a git blob id, 64 hex: a SHA-256
+    <cache>/models--org--name/snapshots/<commit>/<path>  a link to a blob, or (Windows) the bytes themselves
+    <cache>/models--org--name/refs/<name>                the commit that a branch or tag stood at
+    <cache>/models--org--name/trees/<commit>.json        all files of the commit, from newer clients
+
+A name is only a claim: what comes from here is believed after hashing. The layout is described at
+https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from vcm.core import names
+from vcm.core.metadata import RemoteFile
+
+MOST_ENTRIES = 100_000
+"""What is read of one folder: no cache of a living being has more, and a hostile one shall not take for ever."""
+
+_PREFIX = "models--"
+_OTHER_PREFIXES = ("datasets--", "spaces--")
+# What the clients leave behind, and what file managers do.
+_NO_MODEL_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
+_LARGEST_TREE = 1 << 26
+_LONGEST_REF_FILE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRepo:
+    """A model's repo in the cache.
+
+    Attributes:
+        refs: the commit of each branch or tag that was asked for by name.
+        snapshots: when the folder of each commit was last changed, in nanoseconds.
+    """
+
+    repo: str
+    refs: dict[str, str]
+    snapshots: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CachedSnapshot:
+    """The files of one commit that are in the cache.
+
+    Attributes:
+        files: each file as the cache claims it is, and where its bytes are.
+        listing: all files that the commit has, where the cache knows.
+        left_out: what stands there and is no file of a model, with the reason.
+    """
+
+    files: dict[RemoteFile, Path] = field(default_factory=dict)
+    listing: tuple[RemoteFile, ...] | None = None
+    left_out: list[str] = field(default_factory=list)
+
+
+class HubCache:
+    """Finds bytes in a cache. Nothing here raises for a cache that is missing, unreadable or hostile.
+
+    May be used by several threads at once. What is named may be gone again when it is opened.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = None if folder is None else folder.absolute()
+        self._root = None if folder is None else Path(os.path.realpath(folder))
+        self._lock = Lock()
+        self._by_oid: dict[str, str] | None = None
+
+    def small_file(self, oid: str) -> Path | None:
+        """A regular file that claims to be this git blob (40 hex), of whatever repo.
+
+        The first question looks through all repos, one listing each; what is downloaded later is not seen.
+        """
+        with self._lock:
+            if self._by_oid is None:
+                self._by_oid = dict(self._git_blobs())
+        found = self._by_oid.get(oid)
+        return None if found is None else Path(found)
+
+    def snapshot_file(self, repo: str, commit: str, path: str) -> Path | None:
+        """The regular file that claims to be this one of a repo at a commit, wherever a link leads inside the cache."""
+        try:
+            names.repo_id(repo)
+            names.file_path(path)
+        except ValueError:
+            return None
+        if self.folder is None or not names.is_commit(commit):
+            return None
+        return self.resolved(self.folder / folder_name(repo) / "snapshots" / commit / path)
+
+    def resolved(self, path: Path) -> Path | None:
+        """Where a path leads, if that is a regular file inside the cache."""
+        try:
+            target = Path(os.path.realpath(path, strict=True))
+            regular = stat.S_ISREG(target.lstat().st_mode)
+        except (OSError, ValueError):
+            return None
+        inside = self._root is not None and target.is_relative_to(self._root)
+        return target if regular and inside else None
+
+    def repos(self) -> tuple[list[CachedRepo], list[str]]:
+        """The models' repos, by name, and what else stands there, with the reason why it is none."""
+        repos, problems, others = [], list[str](), 0
+        for entry in sorted(_entries(self.folder), key=lambda entry: entry.name):
+            if entry.name.startswith(_OTHER_PREFIXES):
+                others += 1
+            if not entry.name.startswith(_PREFIX):
+                continue
+            repo = entry.name.removeprefix(_PREFIX).replace("--", "/")
+            try:
+                names.repo_id(repo)
+            except ValueError:
+                problems.append(f"{_visible(entry.name)}: no name of a model's folder")
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                problems.append(f"{repo}: no folder of the cache")
+                continue
+            try:
+                found, problem = _cached_repo(repo, Path(entry.path))
+            except (OSError, ValueError) as error:
+                problems.append(f"{repo}: {_reason(error)}")
+                continue
+            repos.append(found)
+            problems += problem
+        if others:
+            problems.append(f"{others} of datasets and spaces: vcm is for models")
+        return repos, problems
+
+    def snapshot(self, repo: str, commit: str) -> CachedSnapshot:
+        """The files of a commit.
+
+        Raises:
+            ValueError: one of them is not there, or cannot be trusted to be: says which and why.
+        """
+        assert self.folder is not None  # noqa: S101
+        try:
+            return self._snapshot(self.folder / folder_name(repo), commit)
+        except OSError as error:
+            raise ValueError(_reason(error)) from None
+
+    def _snapshot(self, folder: Path, commit: str) -> CachedSnapshot:
+        tree = self._tree(folder / "trees" / f"{commit}.json")
+        found = CachedSnapshot(listing=None if tree is None else tuple(tree.values()))
+        for path, entry in _walk(folder / "snapshots" / commit):
+            if entry.name in _NO_MODEL_FILES or entry.name.endswith(".incomplete"):
+                continue
+            problem = _no_model_file(path, entry, tree)
+            if problem:
+                found.left_out.append(f"{_visible(path)}: {problem}")
+                continue
+            target = self.resolved(Path(entry.path))
+            if target is None:
+                raise ValueError(f"{path} leads to no file of the cache")
+            claim = _claim(path, entry, folder / "blobs") or (tree or {}).get(path) or RemoteFile(path, 0)
+            size = target.stat().st_size
+            found.files[RemoteFile(path, size, oid=claim.oid, sha256=claim.sha256)] = target
+        if not found.files:
+            raise ValueError("none of its files is there")
+        collision = names.first_collision(file.path for file in found.files)
+        if collision:
+            raise ValueError(f'"{collision[0]}" and "{collision[1]}" cannot stand side by side on every system')
+        return found
+
+    def _tree(self, path: Path) -> dict[str, RemoteFile] | None:
+        target = self.resolved(path)
+        try:
+            if target is None or target.stat().st_size > _LARGEST_TREE:
+                return None
+            document = json.loads(target.read_bytes())
+            if document["format_version"] != 1:
+                return None
+            return {path: _remote_file(path, row) for path, row in document["files"].items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            # As the client does: without it, only the commit's other files are unknown.
+            return None
+
+    def _git_blobs(self) -> Iterator[tuple[str, str]]:
+        for repo in _entries(self.folder):
+            if repo.name.startswith(_PREFIX):
+                for blob in _entries(Path(repo.path, "blobs")):
+                    # No link, no device: opening one may wait for ever.
+                    if names.is_commit(blob.name) and blob.is_file(follow_symlinks=False):
+                        yield blob.name, blob.path
+
+
+def folder_name(repo: str) -> str:
+    """The folder of a model's repo."""
+    return _PREFIX + repo.replace("/", "--")
+
+
+def _entries(folder: Path | None) -> list[os.DirEntry[str]]:
+    if folder is None:
+        return []
+    try:
+        with os.scandir(folder) as entries:
+            return list(islice(entries, MOST_ENTRIES))
+    except OSError:
+        return []
+
+
+def _cached_repo(repo: str, folder: Path) -> tuple[CachedRepo, list[str]]:
+    problems: list[str] = []
+    refs: dict[str, str] = {}
+    for name, entry in _walk(folder / "refs"):
+        commit = _ref(name, entry)
+        if commit is None:
+            problems.append(f"{repo}: {_visible(name)}: no branch or tag")
+        else:
+            refs[name] = commit
+    snapshots = {
+        entry.name: entry.stat(follow_symlinks=False).st_mtime_ns
+        for entry in _entries(folder / "snapshots")
+        if names.is_commit(entry.name) and entry.is_dir(follow_symlinks=False)
+    }
+    return CachedRepo(repo, refs, snapshots), problems
+
+
+def _ref(name: str, entry: os.DirEntry[str]) -> str | None:
+    try:
+        names.revision(name)
+        if not entry.is_file(follow_symlinks=False):
+            return None
+        with Path(entry.path).open("rb") as stream:
+            commit = stream.read(_LONGEST_REF_FILE).decode().strip()
+    except (OSError, ValueError):
+        return None
+    return commit if names.is_commit(commit) else None
+
+
+def _no_model_file(path: str, entry: os.DirEntry[str], tree: dict[str, RemoteFile] | None) -> str | None:
+    try:
+        names.portable_file_path(path)
+    except ValueError as error:
+        return str(error)
+    if tree is not None and path not in tree:
+        return "no file of this commit"
+    if not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+        return "no regular file"
+    return None
+
+
+def _claim(path: str, entry: os.DirEntry[str], blobs: Path) -> RemoteFile | None:
+    """What the first link's name says. Where that leads on to, in a store of all repos, names are no SHA-256."""
+    if not entry.is_symlink():
+        return None
+    target = Path(os.path.normpath(Path(entry.path).parent / Path(entry.path).readlink()))
+    if target.parent != blobs:
+        return None
+    if names.is_sha256(target.name):
+        return RemoteFile(path, 0, sha256=target.name)
+    return RemoteFile(path, 0, oid=target.name) if names.is_commit(target.name) else None
+
+
+def _remote_file(path: str, row: dict[str, Any]) -> RemoteFile:
+    sha256, oid, size = row.get("lfs_sha256"), row["blob_id"], row["size"]
+    names.file_path(path)
+    if not isinstance(size, int) or not names.is_commit(oid) or not (sha256 is None or names.is_sha256(sha256)):
+        raise ValueError("not what a client writes")
+    return RemoteFile(path, size, oid=None if sha256 else oid, sha256=sha256)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All that is no folder below one, with its path there; no link is followed.
+
+    Raises:
+        ValueError: more than any model has.
+        OSError: a folder cannot be read.
+    """
+    count, pending = 0, [("", folder)]
+    while pending:
+        prefix, current = pending.pop()
+        try:
+            with os.scandir(current) as found:
+                entries = list(islice(found, MOST_ENTRIES))
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            count += 1
+            if count >= MOST_ENTRIES:
+                raise ValueError(f"{MOST_ENTRIES} files or more")
+            if entry.is_dir(follow_symlinks=False):
+                pending.append((f"{prefix}{entry.name}/", Path(entry.path)))
+            else:
+                yield prefix + entry.name, entry
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+
+
+def _visible(text: str) -> str:
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
