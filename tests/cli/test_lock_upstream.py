@@ -250,6 +250,13 @@ def test_a_direct_file(direct, vcm, hub):
     assert (request.method, request.path) == ("GET", "/files/words.onnx")
 
 
+def test_a_direct_file_behind_a_redirect(direct, manifest, hub, vcm):
+    hub.fail(Fault(path="/words.onnx", status=302, headers={"Location": direct}, times=None))
+    manifest(f'[models.words]\nurl = "{hub.endpoint}/words.onnx"\n')
+    assert vcm("lock").code == 0
+    assert vcm(*CHECK).out == FITS
+
+
 def test_a_direct_file_of_another_length(direct, findings, hub):
     hub.add_file("words.onnx", b"other words")
     assert findings() == (1, [("changed", "words.onnx")])

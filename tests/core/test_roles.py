@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.core.test_lock_properties import CALM, paths
 from vcm.core import roles
-from vcm.core.formats import weight_format
+from vcm.core.formats import is_licence, weight_format
 from vcm.core.roles import ROLES, in_order, role
 
 TABLE = {
@@ -34,7 +34,7 @@ TABLE = {
         tokenizer.js LICENSE.py README.py""",
     "licence": """
         LICENSE LICENCE license.txt LICENSE.md LICENSE-MODEL NOTICE Notice.txt COPYING USE_POLICY.md THIRD-PARTY-NOTICE
-        third_party_license.txt docs/LICENSE LICENSE.pdf Llama_License.txt""",
+        third_party_license.txt docs/LICENSE LICENSE.pdf""",
     "docs": "README.md README readme_zh.md CHANGELOG.md images/a.png a.JPEG logo.svg paper.pdf .gitattributes",
     "other": "requirements.txt voices.npz sample.wav data.parquet a unlicensed.txt noticed tokenizer .hidden model.zip",
 }
@@ -61,5 +61,6 @@ def test_every_name_has_a_role_whatever_its_case_and_its_folder(path):
     found = role(path)
     assert found in ROLES
     assert (found == "weights") == (weight_format(path) is not None)
+    assert (found == "licence") == (is_licence(path) and found != "weights")
     if found != "weights":
         assert role(f"folder/{path}") in (found, "weights")

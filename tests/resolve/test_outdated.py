@@ -210,13 +210,14 @@ def test_a_revision_that_no_list_has(repo, locked):
     assert (found.allowed and found.allowed.commit, found.changes, kinds(found)) == (moved, ("tokenizer",), [])
 
 
-def test_a_commit_allows_itself_alone(repo, locked):
+def test_a_commit_allows_itself_alone(repo, locked, hub):
     first = repo.head()
     later = locked(f'{PLAIN}revision = "{first}"\n')
     second = repo.commit({"model.safetensors": OTHER})
     found = only(later())
     assert (found.allowed and found.allowed.commit, found.latest and found.latest.commit) == (first, second)
     assert (found.changes, found.has_update) == (("weights",), False)
+    assert "acme/m/refs" not in api_calls(hub)
 
 
 def test_a_direct_file_is_listed_and_nobody_is_asked(hub, locked):
@@ -304,6 +305,8 @@ def test_a_renamed_repo(hub, repo, locked):
     found = only(later())
     assert [(notice.kind, notice.replacement) for notice in found.notices] == [("renamed", "new-owner/m")]
     assert found.changes == ("tokenizer",)
+    # Once is enough to be sent on.
+    assert [call for call in api_calls(hub) if call.startswith("acme/m")] == ["acme/m"]
 
 
 def test_gated_since(repo, locked):

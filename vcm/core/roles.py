@@ -4,8 +4,8 @@ The first row of the table that fits decides. A name that no row knows is ``othe
 matters: only what is surely documentation may change without anybody looking.
 
     weights     any weight format, and the index of its shards
+    licence     LICENSE, NOTICE, COPYING, USE_POLICY … as plain text or a document
     code        what a loader may run: Python, scripts, native libraries, notebooks
-    licence     LICENSE, NOTICE, COPYING, USE_POLICY … with any ending
     template    Jinja, and chat_template.json
     tokenizer   vocabularies, merges, SentencePiece and tiktoken models, and the settings beside them
                 (a chat template may also stand inside tokenizer_config.json: it counts as tokenizer there)
@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from vcm.core.formats import weight_format
+from vcm.core.formats import is_licence, weight_format
 
 Role = Literal["weights", "tokenizer", "template", "config", "code", "licence", "docs", "other"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -27,7 +27,6 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 _TABLE: tuple[tuple[Role, str], ...] = (
     ("code", r".+\.(pyi?|pyc|pyd|so(\.\d+)*|dll|dylib|exe|sh|bat|ps1|[mc]?js|ts|cu|c|cc|cpp|h|hpp|rs|wasm|jar|ipynb)"),
-    ("licence", r"(.*[._ -])?(licen[cs]e|copying|copyright|notice|use[_ -]policy|acceptable[_ -]use)([._ -].*)?"),
     ("template", r".+\.(jinja2?|j2)|chat_templates?\.json"),
     ("tokenizer", r"tokenizer([._-].*)?\.(json|txt|vocab)|vocab.*\.(json|txt|bpe|tsv)"),
     ("tokenizer", r".+\.(model|spm|bpe|tiktoken|vocab)|(merges|tokens|dict)\.txt|bpe\.codes"),
@@ -43,6 +42,8 @@ def role(path: str) -> Role:
     """What the file of that path is for."""
     if weight_format(path) is not None:
         return "weights"
+    if is_licence(path):
+        return "licence"
     name = path.rpartition("/")[2]
     return next((role for role, pattern in _COMPILED if pattern.fullmatch(name)), "other")
 

@@ -101,8 +101,7 @@ def ref_of(client: HubClient, repo: str, refs: Collection[Ref], name: str, commi
 
 def _requirement(model: LockedModel, manifest: Manifest) -> Requirement:
     """What is asked of a model: its table in the manifest; of one that was pulled in, what pulled it in."""
-    found = manifest.get(model.name) if model.via is None else None
-    return found or Requirement(name=model.name, repo=model.repo, revision=model.requested)
+    return manifest.get(model.name) or Requirement(name=model.name, repo=model.repo, revision=model.requested)
 
 
 def _news(client: HubClient, model: LockedModel, requirement: Requirement) -> News:
@@ -209,18 +208,18 @@ class _Question:
 
         A chain that comes back to where it was ends before that.
         """
-        seen = {info.repo.lower()}
+        seen = {info.repo}
         found: list[str] = []
         following = info.new_version
         while following is not None and len(found) < _MOST_SUCCESSORS:
             try:
-                # An old name leads to the repo's own: only that tells a circle.
+                # Asked before it is looked up: an old name, or other letter case, leads to the repo's own name.
                 successor = self._client.info(following, None)
             except ModelNotFoundError:
                 return tuple(found), following
-            if successor.repo.lower() in seen:
+            if successor.repo in seen:
                 break
-            seen.add(successor.repo.lower())
+            seen.add(successor.repo)
             found.append(successor.repo)
             following = successor.new_version
         return tuple(found), None
