@@ -25,7 +25,7 @@ ALLOWED = {
     "enforce": {"session", "resolve", "install", "store", "settings", "core", "errors"},
     "testing": set(),
     "cli": {"enforce", "session", "resolve", "install", "store", "settings", "core", "errors", "version", "testing"},
-    "__init__": {"enforce", "errors", "version"},
+    "__init__": {"enforce", "resolve", "errors", "version"},
     "__main__": {"cli"},
 }
 # Modules that stand for the outside world, and the only packages that may touch them.

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         RegistryError,
         VcmError,
     )
+    from vcm.resolve.registry import HuggingFaceRegistry, ModelMetadata
 
 __version__ = version.VERSION
 
@@ -56,10 +57,12 @@ _HOMES = {
     "Config": "vcm.enforce.config",
     "ConfigError": "vcm.errors",
     "DiskSpaceError": "vcm.errors",
+    "HuggingFaceRegistry": "vcm.resolve.registry",
     "LockError": "vcm.errors",
     "ModelChecksumError": "vcm.errors",
     "ModelDownloadError": "vcm.errors",
     "ModelManager": "vcm.enforce.manager",
+    "ModelMetadata": "vcm.resolve.registry",
     "ModelNotFoundError": "vcm.errors",
     "ModelRegistryError": "vcm.errors",
     "ModelSource": "vcm.enforce.config",
@@ -77,10 +80,12 @@ __all__ = [
     "Config",
     "ConfigError",
     "DiskSpaceError",
+    "HuggingFaceRegistry",
     "LockError",
     "ModelChecksumError",
     "ModelDownloadError",
     "ModelManager",
+    "ModelMetadata",
     "ModelNotFoundError",
     "ModelRegistryError",
     "ModelSource",

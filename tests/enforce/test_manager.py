@@ -16,6 +16,7 @@ from vcm import (
     Config,
     ConfigError,
     DiskSpaceError,
+    HuggingFaceRegistry,
     ModelChecksumError,
     ModelDownloadError,
     ModelManager,
@@ -31,7 +32,10 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 def test_signatures():
-    assert next(iter(inspect.signature(ModelManager).parameters)) == "config"
+    assert str(inspect.signature(ModelManager)) == (
+        "(config: 'Config', registry: 'Optional[HuggingFaceRegistry]' = None) -> 'None'"
+    )
+    assert str(inspect.signature(ModelManager.get_model_info)) == "(self, model_name: 'str') -> 'ModelMetadata'"
     verify = inspect.signature(ModelManager.verify_models)
     assert str(verify).startswith(
         "(self, sources: 'Optional[List[ModelSource]]' = None, "
@@ -255,6 +259,37 @@ def test_the_lock_is_never_changed(installed, locked, project):
     before = locked.read_bytes(), locked.stat().st_mtime_ns
     ModelManager(load_config(project)).verify_models()
     assert (locked.read_bytes(), locked.stat().st_mtime_ns) == before
+
+
+def test_what_the_hub_says_of_a_locked_model(installed, frames, project, hub, refusal, tmp_path):
+    frames.tag("v1.0")
+    models = ModelManager(load_config(project))
+    assert models.get_model_info("frames").versions == ["1.0"]
+    hub.clear_requests()
+    assert models.get_model_info("frames").name == "acme/frames"
+    assert hub.requests == []
+    own = HuggingFaceRegistry(tmp_path / "own")
+    given = ModelManager(load_config(project), own)
+    assert given.registry is own
+    assert given.get_model_info("frames") == own.get_cached_metadata("acme/frames")
+    assert refusal(models.get_model_info, "frmes") == (
+        "ConfigError", "CONFIG_ERROR", 'no model "frmes" in the configuration, did you mean "frames"?',
+        "models of this configuration: frames",
+    )  # fmt: skip
+
+
+def test_the_hub_that_only_the_project_names_is_the_one_that_is_asked(hub, frames, manifest, vcm, project, monkeypatch):
+    monkeypatch.delenv("HF_ENDPOINT")
+    manifest(f'[hub]\nendpoint = "{hub.endpoint}"\n[models.frames]\nrepo = "acme/frames"\n')
+    assert vcm("lock").code == 0
+    assert ModelManager(load_config(project)).get_model_info("frames").versions == ["main"]
+
+
+def test_the_hub_knows_nothing_of_a_direct_file(source, refusal):
+    assert refusal(manager(source).get_model_info, "profanity") == (
+        "ConfigError", "CONFIG_ERROR", "profanity is a direct file, of which the hub knows nothing",
+        "ask about a model that has a repo in models.toml",
+    )  # fmt: skip
 
 
 def test_configurations_that_cannot_be_read(project, tmp_path, manifest, refusal):

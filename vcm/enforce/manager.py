@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Dict, List, Optional  # noqa: UP035  (the published signatures)
+from typing import TYPE_CHECKING, Dict, List, Optional  # noqa: UP035  (the published signatures)
 
 from vcm.core import names
 from vcm.core.lock import LockedFile, LockedModel
@@ -24,6 +24,9 @@ from vcm.store.files import disk_errors
 from vcm.store.project import Project
 from vcm.store.store import Store
 
+if TYPE_CHECKING:
+    from vcm.resolve.registry import HuggingFaceRegistry, ModelMetadata
+
 ProgressCallback = Callable[[str, int, int], None]
 
 
@@ -34,14 +37,19 @@ class ModelManager:
     here. With one made by hand, each source's own checksum does.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, registry: Optional[HuggingFaceRegistry] = None) -> None:  # noqa: UP045
         """Take a configuration.
+
+        Args:
+            config: its models.
+            registry: whom to ask about them; by default the hub of the configuration, once it is needed.
 
         Raises:
             ConfigError: its models cannot be used.
             PolicyError: a model is locked that the project's policy does not allow.
         """
         self.config = config
+        self._registry = registry
         self._manifest: Manifest | None = None
         self._locked: dict[str, LockedModel] = {}
         if config.project is not None:
@@ -117,6 +125,31 @@ class ModelManager:
         model = self._model(model_name)
         folder = Store(self._settings.cache_dir).snapshots.path(model.tree_digest)
         return folder / model.files[0].path if model.source == "url" else folder
+
+    def get_model_info(self, model_name: str) -> ModelMetadata:
+        """What the hub says of the repo that a model is locked to.
+
+        Raises:
+            ConfigError: there is no such model, or it comes from no repo.
+            ModelNotFoundError: the repo is gone.
+            RegistryError: the hub cannot be reached, or its answer cannot be used.
+        """
+        repo = self._model(model_name).repo
+        if repo is None:
+            raise ConfigError(
+                f"{model_name} is a direct file, of which the hub knows nothing",
+                hint="ask about a model that has a repo in models.toml",
+            )
+        return self.registry.query_model(repo)
+
+    @property
+    def registry(self) -> HuggingFaceRegistry:
+        """Whom to ask about models."""
+        if self._registry is None:
+            from vcm.resolve.registry import HuggingFaceRegistry
+
+            self._registry = HuggingFaceRegistry(settings=self._settings)
+        return self._registry
 
     def _model(self, name: str, source: ModelSource | None = None) -> LockedModel:
         model = self._locked.get(name)
