@@ -182,7 +182,7 @@ class Session:
                 open_questions,
                 before,
                 lambda name: "*" in upgrade or name in upgrade,
-                [requirement.repo for requirement in manifest.models if requirement.repo],
+                [requirement.name for requirement in manifest.models],
             )
             fetched, reused = resolver.small_files.fetched, resolver.small_files.reused
         models = tuple(sorted(entries, key=lambda entry: entry.name))

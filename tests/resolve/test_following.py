@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from vcm.core.lock import lock_text, parse_lock
 from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, RegistryError
 
 WEIGHTS = hashlib.shake_128(b"weights").digest(4000)
@@ -88,11 +89,29 @@ def test_a_chain_is_followed_to_its_end_and_a_circle_once(hub, lock):
     assert [model.name for model in lock('[models.a]\nrepo = "acme/a"\n').models] == ["a", "a.b"]
 
 
-def test_what_the_manifest_requires_itself_is_not_locked_twice(hub, lock):
+def test_what_the_manifest_requires_itself_too_is_pinned_for_each(hub, lock):
+    base = hub.add_repo("meta/llama", BASE)
+    first = base.head()
+    second = base.commit({"config.json": b"{2}"})
+    hub.add_repo("acme/lora", adapter("meta/llama"))
+    found = lock(TEXT + f'[models.base]\nrepo = "meta/llama"\nrevision = "{first}"\n')
+    assert [(model.name, model.via, model.commit) for model in found.models] == [
+        ("base", None, first),
+        ("lora", None, hub.repo("acme/lora").head()),
+        ("lora.llama", "lora", second),
+    ]
+
+
+def test_a_name_of_the_manifest_is_not_taken(hub, lock):
     hub.add_repo("meta/llama", BASE)
     hub.add_repo("acme/lora", adapter("meta/llama"))
-    found = lock(TEXT + '[models.base]\nrepo = "meta/llama"\n')
-    assert [(model.name, model.via) for model in found.models] == [("base", None), ("lora", None)]
+    found = lock(TEXT + '[models."lora.llama"]\nrepo = "meta/llama"\n')
+    assert [(model.name, model.via) for model in found.models] == [
+        ("lora", None),
+        ("lora.llama", None),
+        ("lora.meta-llama", "lora"),
+    ]
+    assert parse_lock(lock_text(found).encode()) == found
 
 
 def test_follow_false_refuses_and_says_so(hub, session, lock):

@@ -86,7 +86,7 @@ class Resolver:
         self._reporter = reporter
         self._cancelled = cancelled
         self._dated = dated
-        self._declared: frozenset[str] = frozenset()
+        self._reserved: frozenset[str] = frozenset()
         self.small_files: SmallFiles
 
     def resolve(
@@ -94,7 +94,7 @@ class Resolver:
         requirements: Iterable[Requirement],
         previous: Lock | None,
         upgrade: Callable[[str], bool],
-        declared: Collection[str] = (),
+        reserved: Collection[str] = (),
     ) -> list[LockedModel]:
         """The locked models for some requirements, in name order. What still satisfies its requirement stays.
 
@@ -102,12 +102,12 @@ class Resolver:
             requirements: what is required.
             previous: the lock so far.
             upgrade: tells for a model's name whether its old lock shall be forgotten.
-            declared: repos that the manifest requires itself; they are not locked a second time for others.
+            reserved: all names of the manifest, which no model that is pulled in may take.
 
         Raises:
             VcmError: the first model's, in name order, that cannot be locked; ``others`` holds the rest.
         """
-        self._declared = frozenset(repo.lower() for repo in declared)
+        self._reserved = frozenset(reserved)
         ordered = sorted(requirements, key=lambda requirement: requirement.name)
 
         def one(requirement: Requirement) -> list[LockedModel] | VcmError:
@@ -345,8 +345,8 @@ class Resolver:
     ) -> Iterator[LockedModel]:
         """The repos that a model's files refer to, theirs, and so on; each once."""
         root = requirement.name
-        names = {root}
-        seen = {repo.lower() for repo in (pinned.model.repo, pinned.model.asked) if repo} | self._declared
+        names = {root, *self._reserved}
+        seen = {repo.lower() for repo in (pinned.model.repo, pinned.model.asked) if repo}
         pending = self._references(pinned)
         while pending:
             reference = pending.pop(0)
