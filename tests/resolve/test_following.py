@@ -183,3 +183,11 @@ def test_what_was_pulled_in_is_installed_with_its_model_and_only_then(hub, vcm, 
     assert vcm("lock", "--check").code == 0
     assert vcm("remove", "lora").code == 0
     assert "llama" not in (project / "models.lock").read_text()
+
+
+def test_add_can_leave_it_out(hub, vcm, manifest, project):
+    hub.add_repo("acme/lora", adapter("meta/llama"))
+    manifest("")
+    assert vcm("add", "lora", "acme/lora").code == 3
+    assert vcm("add", "lora", "acme/lora", "--no-follow").code == 0
+    assert (project / "models.toml").read_text() == '[models.lora]\nrepo = "acme/lora"\nfollow = false\n'

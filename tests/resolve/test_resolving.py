@@ -588,3 +588,30 @@ def test_a_pickle_behind_a_url(hub, lock):
     with pytest.raises(ConfigError):
         lock(f'[models.m]\nurl = "{url}"')
     assert only(lock(f'[models.m]\nurl = "{url}"\nallow-pickle = true')).format == "pytorch"
+
+
+def test_a_hub_that_is_down_is_waited_for_once_and_told_once(hub, session, read_manifest, vcm, manifest):
+    for number in range(60):
+        hub.add_repo(f"acme/m{number}", FILES)
+    text = "".join(f'[models.m{number}]\nrepo = "acme/m{number}"\n' for number in range(60))
+    hub.fail(Fault(path="/api/*", status=503, times=None))
+    within = session()
+    with pytest.raises(RegistryError) as caught:
+        within.resolve(read_manifest(text), None)
+    assert len(caught.value.others) == 59
+    assert len(hub.requests) < 60 * 4, "the retries of those that were asked at once, and of no others"
+    manifest(text)
+    lines = vcm("lock", "-q", "--offline").err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["error", "hint"] * 10 + ["and 50 errors more"]
+
+
+def test_what_befell_all_models_is_said_once(vcm, manifest, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("vcm.hub.retries.DELAYS", ())
+    manifest('[models.a]\nrepo = "acme/a"\n[models.b]\nrepo = "acme/b"\n')
+    result = vcm("lock")
+    assert (result.code, result.err) == (
+        3,
+        "error: a and b: 127.0.0.1:9: connection refused\n"
+        "hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR\n",
+    )

@@ -7,7 +7,8 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +16,12 @@ import typer
 
 from vcm.cli import output
 from vcm.cli.context import Options, options, set_options
+from vcm.core.wording import counted, listed
 from vcm.errors import INSUFFICIENT_SPACE, PERMISSION_ERROR, ConfigError, VcmError
 from vcm.version import VERSION
 
 INTERRUPTED = 130
+_ERRORS_SHOWN = 10
 
 app = typer.Typer(
     name="vcm",
@@ -88,9 +91,25 @@ def fail(error: VcmError, *, json: bool) -> int:
     """Say what went wrong, and give the exit code for it."""
     if json:
         output.print_json({"error": output.error_document(error)})
-    for each in (error, *error.others):
+    told = _together((error, *error.others))
+    for each in told[:_ERRORS_SHOWN]:
         output.print_error(each, color=options().use_color)
+    if len(told) > _ERRORS_SHOWN:
+        print(f"and {counted(len(told) - _ERRORS_SHOWN, 'error')} more", file=sys.stderr)
     return error.exit_code
+
+
+def _together(errors: Sequence[VcmError]) -> list[VcmError]:
+    """Errors of several models; what befell all of them in the same words is said once."""
+    alike: dict[tuple[object, ...], list[VcmError]] = {}
+    for error in errors:
+        alike.setdefault((error.message, error.hint, error.details, error.file), []).append(error)
+    told = []
+    for same in alike.values():
+        one = copy(same[0])
+        one.model = listed(dict.fromkeys(each.model for each in same if each.model)) if len(same) > 1 else one.model
+        told.append(one)
+    return told
 
 
 def _show_version(value: bool) -> None:

@@ -56,6 +56,9 @@ def add(
     group: Annotated[list[str], typer.Option("--group", help="Install only when this group is asked for.")] = [],
     optional: Annotated[bool, typer.Option("--optional", help="The program can do without it.")] = False,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept files that may run code.")] = False,
+    no_follow: Annotated[
+        bool, typer.Option("--no-follow", help="Leave out what it pulls in from other repos, such as a base model.")
+    ] = False,
     no_sync: Annotated[bool, typer.Option("--no-sync", help="Lock only.")] = False,
     json: Json = False,
 ) -> int:
@@ -66,6 +69,8 @@ def add(
     values: dict[str, Any] = parse_reference(reference)
     choices = {"include": include, "exclude": exclude, "groups": group, "optional": optional}
     values |= {key: value for key, value in {**choices, "allow-pickle": allow_pickle}.items() if value}
+    if no_follow:
+        values["follow"] = False
     try:
         names.model_name(name)
     except ValueError as error:

@@ -28,7 +28,7 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.hub.client import HubClient
-from vcm.hub.http import CONNECTIONS
+from vcm.hub.http import CONNECTIONS, NetworkFaultError
 from vcm.hub.refusals import RepoNotFoundError
 from vcm.install.pools import workers
 from vcm.install.transfer import Transfer
@@ -110,10 +110,17 @@ class Resolver:
         self._reserved = frozenset(reserved)
         ordered = sorted(requirements, key=lambda requirement: requirement.name)
 
+        down: list[NetworkFaultError] = []
+
         def one(requirement: Requirement) -> list[LockedModel] | VcmError:
             try:
+                if down:
+                    # A hub that one model has waited for in vain is not waited for by all the others, too.
+                    raise copy(down[0])
                 return self._entries(requirement, previous, upgrade=upgrade(requirement.name))
             except VcmError as error:
+                if isinstance(error, NetworkFaultError) and not down:
+                    down.append(copy(error))
                 error.model = error.model or requirement.name
                 return error
             finally:
