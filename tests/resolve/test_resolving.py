@@ -612,6 +612,8 @@ def test_what_befell_all_models_is_said_once(vcm, manifest, monkeypatch):
     result = vcm("lock")
     assert (result.code, result.err) == (
         3,
-        "error: a and b: 127.0.0.1:9: connection refused\n"
-        "hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR\n",
+        (
+            "error: a and b: 127.0.0.1:9: connection refused\n"
+            "hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR\n"
+        ),
     )
