@@ -1,10 +1,10 @@
-"""Words for numbers and choices."""
+"""Words for numbers, choices and what comes from strangers."""
 
 from __future__ import annotations
 
 import pytest
 
-from vcm.core.wording import byte_count, counted, did_you_mean, listed
+from vcm.core.wording import byte_count, counted, did_you_mean, listed, printable, system_reason
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,13 @@ def test_listed(words, text):
 )
 def test_did_you_mean(word, choices, text):
     assert did_you_mean(word, choices) == text
+
+
+def test_what_comes_from_a_stranger_steers_no_terminal():
+    assert printable("plain ä") == "plain ä"
+    assert printable("a\x1b[31m\nb\u202e") == "a\ufffd[31m\ufffdb\ufffd"
+
+
+def test_the_reason_of_the_system():
+    assert system_reason(FileNotFoundError(2, "No such file or directory", "/home/a")) == "no such file or directory"
+    assert system_reason(OSError("Odd")) == "odd"

@@ -16,7 +16,7 @@ import typer
 
 from vcm.cli import output
 from vcm.cli.context import Options, options, set_options
-from vcm.core.wording import counted, listed
+from vcm.core.wording import counted, listed, system_reason
 from vcm.errors import INSUFFICIENT_SPACE, PERMISSION_ERROR, ConfigError, VcmError
 from vcm.version import VERSION
 
@@ -76,7 +76,7 @@ def _discard_output() -> None:
 
 
 def _system_error(error: OSError) -> VcmError:
-    reason = (error.strerror or str(error)).lower()
+    reason = system_reason(error)
     if error.errno == errno.ENOENT and error.filename is None:
         return ConfigError("the current folder does not exist any more", hint="cd to another, or name --project DIR")
     place = f"use {error.filename}" if error.filename else "write to standard output"

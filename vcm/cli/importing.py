@@ -14,7 +14,7 @@ from vcm.cli.context import Json, new_project, open_session, options, project_na
 from vcm.cli.dispatch import command
 from vcm.core.lock import Lock
 from vcm.core.manifest import parse_manifest
-from vcm.core.wording import byte_count, counted
+from vcm.core.wording import byte_count, counted, short_commit, system_reason
 from vcm.errors import ConfigError
 from vcm.store.project import Project
 from vcm.version import VERSION
@@ -58,7 +58,7 @@ def _import_yaml(file: Path, *, dry_run: bool, json: bool) -> int:
             data = stream.read(LARGEST + 1)
     except OSError as error:
         raise ConfigError(
-            f"cannot read {file}: {(error.strerror or str(error)).lower()}", hint="name the application's YAML file"
+            f"cannot read {file}: {system_reason(error)}", hint="name the application's YAML file"
         ) from None
     found = parse_yaml_config(data, str(file))
     if not found.sources:
@@ -162,7 +162,7 @@ def _print_models(project: Project, models: Sequence[CachedModel], *, json: bool
 
 
 def _release(model: CachedModel) -> str:
-    short, revision = model.commit[: output.SHORT_COMMIT], model.values.get("revision")
+    short, revision = short_commit(model.commit), model.values.get("revision")
     return short if revision in (None, model.commit) else f"{revision} {short}"
 
 

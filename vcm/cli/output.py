@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vcm.core.wording import byte_count, counted
+from vcm.core.wording import byte_count, counted, short_commit
 
 if TYPE_CHECKING:
     from vcm.core.lock import Lock, LockedModel
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vcm.errors import VcmError
     from vcm.install.syncing import Synced
     from vcm.session import Locking
-
-SHORT_COMMIT = 12
 
 
 def print_json(document: object) -> None:
@@ -54,7 +52,7 @@ def _visible(text: str) -> str:
 
 def release(model: LockedModel) -> str:
     """Which one it is, for people: version or ref, and the commit's beginning."""
-    commit = model.commit[:SHORT_COMMIT] if model.commit else ""
+    commit = short_commit(model.commit) if model.commit else ""
     return " ".join(part for part in (model.version or model.ref, commit) if part) or "-"
 
 

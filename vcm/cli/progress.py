@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from vcm.core.reporter import Reporter
-from vcm.core.wording import byte_count
+from vcm.core.wording import byte_count, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -59,7 +59,7 @@ class NoticeReporter(Reporter):
 
     def _print(self, line: str) -> None:
         # What a hub or a publisher wrote must not steer the terminal.
-        line = "".join(each if each.isprintable() else "\ufffd" for each in line)
+        line = printable(line)
         print(line, file=self._stream, flush=True)
 
 

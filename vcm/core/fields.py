@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vcm.core.wording import did_you_mean
+from vcm.core.wording import did_you_mean, printable
 from vcm.errors import ConfigError
 
 Key = tuple[str | int, ...]
@@ -47,8 +47,7 @@ def dotted(key: Key) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            shown_part = "".join(each if each.isprintable() else "\ufffd" for each in part)
-            text += f".{shown_part}" if text else shown_part
+            text += f".{printable(part)}" if text else printable(part)
     return text
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from vcm.core import names
 from vcm.core.configs import ADAPTER_CONFIG, base_name, code_references, is_config, parse
 from vcm.core.metadata import RepoInfo
+from vcm.core.wording import printable
 
 CARD = "README.md"
 _LONGEST_NAME = 96
@@ -76,7 +77,7 @@ def _adapter_bases(read: Callable[[str], bytes | None], adapters: list[str]) -> 
                 "base-model",
                 _checked(config.get("revision"), names.revision),
                 path,
-                _printable(written),
+                _shown(written),
             )
 
 
@@ -96,9 +97,8 @@ def _checked(value: object, check: Callable[[str], str]) -> str | None:
         return None
 
 
-def _printable(text: str) -> str:
-    short = text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
-    return "".join(each if each.isprintable() else "\ufffd" for each in short)
+def _shown(text: str) -> str:
+    return printable(text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}...")
 
 
 def python_files(paths: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
 from vcm.core.reference import file_name as name_in_url
 from vcm.core.selection import select
+from vcm.core.wording import printable
 from vcm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def manifest_text(origin: str, project: str, models: Mapping[str, Mapping[str, A
     import tomlkit
 
     document = tomlkit.document()
-    shown = "".join(each if each.isprintable() else "\ufffd" for each in origin)
-    document.add(tomlkit.comment(f"Made by vcm import from {shown}; yours to edit."))
+    document.add(tomlkit.comment(f"Made by vcm import from {printable(origin)}; yours to edit."))
     document["project"] = {"name": project}
     tables = tomlkit.table(is_super_table=True)
     for name, values in models.items():

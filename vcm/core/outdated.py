@@ -15,9 +15,8 @@ from vcm.core.metadata import Ref, RemoteFile, RepoInfo
 from vcm.core.notices import Notice
 from vcm.core.roles import Role
 from vcm.core.versions import candidates
+from vcm.core.wording import short_commit
 from vcm.errors import VcmError
-
-_SHORT = 12
 
 Absence = Literal["gone", "disabled"]
 
@@ -204,9 +203,9 @@ def ref_notices(model: LockedModel, ref: Ref | None) -> Iterator[Notice]:
     if ref is None:
         yield Notice("tag-moved", f"{model.repo} has no tag or branch {model.ref} any more", hint)
     elif ref.kind == "tag" and ref.commit != model.commit:
-        message = f"the tag {ref.name} of {model.repo} points at {ref.commit[:_SHORT]} now, not at the locked "
+        message = f"the tag {ref.name} of {model.repo} points at {short_commit(ref.commit)} now, not at the locked "
         yield Notice("tag-moved", message + _short(model), hint)
 
 
 def _short(model: LockedModel) -> str:
-    return (model.commit or "")[:_SHORT]
+    return short_commit(model.commit or "")

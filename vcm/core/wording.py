@@ -1,4 +1,4 @@
-"""Words for numbers and choices, the same in every message."""
+"""Words for numbers, choices and what comes from strangers, the same in every message."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 _STEP = 1000
+_SHORT_COMMIT = 12
 
 
 def byte_count(count: float) -> str:
@@ -33,3 +34,18 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """``, did you mean "version"?`` when a choice is near, else nothing."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f', did you mean "{near[0]}"?' if near else ""
+
+
+def short_commit(commit: str) -> str:
+    """The beginning of a commit's id, which is enough to tell it from others."""
+    return commit[:_SHORT_COMMIT]
+
+
+def printable(text: str) -> str:
+    """Text that may come from a stranger, without what would steer a terminal."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def system_reason(error: OSError) -> str:
+    """What the operating system has against something, without the path: ``no such file or directory``."""
+    return (error.strerror or str(error)).lower()

@@ -31,6 +31,7 @@ from vcm.core import names
 from vcm.core.fields import Document, Key, Table, shown
 from vcm.core.manifest import CHECKSUM_LENGTHS, Checksum, parse_checksum
 from vcm.core.reference import file_name as name_in_url
+from vcm.core.wording import printable
 from vcm.errors import ConfigError
 
 LARGEST = 1 << 18
@@ -246,13 +247,9 @@ def _plain(document: _YamlDocument, key: Key, node: Node) -> Any:
             return SafeConstructor().construct_object(node)
         except (ConstructorError, ValueError, OverflowError, KeyError):
             pass  # !!int x
-    raise document.error(key, f"found {shown(text)}, to YAML a value of the kind {_visible(kind)}", "put it in quotes")
+    raise document.error(key, f"found {shown(text)}, to YAML a value of the kind {printable(kind)}", "put it in quotes")
 
 
 def _printable(text: str) -> None:
     if not text.isprintable():
         raise ValueError("control characters are not allowed")
-
-
-def _visible(text: str) -> str:
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode, urljoin
 
 from vcm.core import names
 from vcm.core.metadata import KeptAnswer, Ref, RemoteFile, RepoInfo
+from vcm.core.wording import short_commit
 from vcm.errors import RegistryError
 from vcm.hub import responses
 from vcm.hub.answers import Answers, Caching, Question
@@ -124,7 +125,7 @@ class HubClient:
         Raises:
             RegistryError: as ``info``; also when the pages leave the hub or do not end.
         """
-        subject = f"the files of {repo} at {commit[:12]}"
+        subject = f"the files of {repo} at {short_commit(commit)}"
         files: list[RemoteFile] = []
         path = f"/api/models/{repo}/tree/{commit}?recursive=true"
         for _ in range(_MOST_PAGES):
@@ -149,7 +150,7 @@ class HubClient:
         Raises:
             NetworkFaultError: the hub cannot be reached.
         """
-        subject = f"the date of {repo} at {commit[:12]}"
+        subject = f"the date of {repo} at {short_commit(commit)}"
         path = f"/api/models/{repo}/commits/{commit}?limit=1"
         question = self._question(path, repo, subject, lambda value: responses.commit_date(value, commit, subject))
         try:

@@ -26,13 +26,11 @@ from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.metadata import RemoteFile
 from vcm.core.plan import SnapshotState
 from vcm.core.reporter import Reporter
-from vcm.core.wording import byte_count, counted, listed
+from vcm.core.wording import byte_count, counted, listed, short_commit
 from vcm.errors import DiskSpaceError
 from vcm.store.files import READ_ONLY, copy_file, disk_errors, free_space, hash_file, link_file, temporary_name
 from vcm.store.hub_cache import CachedRepo, CachedSnapshot, HubCache
 from vcm.store.store import Store
-
-_SHORT_COMMIT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +96,13 @@ def _first_usable(
         try:
             snapshot = cache.snapshot(repo.repo, commit)
         except ValueError as error:
-            notice(f"left out {repo.repo} at {commit[:_SHORT_COMMIT]}: {error}")
+            notice(f"left out {repo.repo} at {short_commit(commit)}: {error}")
             continue
         for problem in snapshot.left_out:
             notice(f"left out a file of {repo.repo}: {problem}")
-        others = [other[:_SHORT_COMMIT] for other in commits[commits.index(commit) + 1 :]]
+        others = [short_commit(other) for other in commits[commits.index(commit) + 1 :]]
         if others:
-            notice(f"{repo.repo}: took {commit[:_SHORT_COMMIT]}, left out {listed(others)}")
+            notice(f"{repo.repo}: took {short_commit(commit)}, left out {listed(others)}")
         return commit, snapshot
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vcm.core.manifest import Checksum
+from vcm.core.wording import short_commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class WantedFile:
     @property
     def source(self) -> str:
         """Where it comes from, in words: ``acme/frames at 3f2c1b0a9d8e``."""
-        return f"{self.repo} at {self.commit[:12]}" if self.repo and self.commit else ""
+        return f"{self.repo} at {short_commit(self.commit)}" if self.repo and self.commit else ""
 
     @property
     def is_pinned(self) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vcm.core.digest import CHUNK
-from vcm.core.wording import byte_count
+from vcm.core.wording import byte_count, system_reason
 from vcm.errors import PERMISSION_ERROR, DiskSpaceError, VcmError
 
 READ_ONLY = 0o444
@@ -40,7 +40,7 @@ def disk_errors(place: Path, hint: str = "") -> Iterator[None]:
                 free=free,
                 hint="free some space or choose another folder with --cache-dir, then run the command again",
             ) from error
-        reason = "permission denied" if error.errno in _REFUSED else (error.strerror or str(error)).lower()
+        reason = "permission denied" if error.errno in _REFUSED else system_reason(error)
         if error.errno == errno.EROFS:
             reason = "the file system is read-only"
         raise VcmError(

@@ -23,6 +23,7 @@ from typing import Any
 
 from vcm.core import names
 from vcm.core.metadata import RemoteFile
+from vcm.core.wording import printable, system_reason
 
 MOST_ENTRIES = 100_000
 """What is read of one folder: no cache of a living being has more, and a hostile one shall not take for ever."""
@@ -120,7 +121,7 @@ class HubCache:
             try:
                 names.repo_id(repo)
             except ValueError:
-                problems.append(f"{_visible(entry.name)}: no name of a model's folder")
+                problems.append(f"{printable(entry.name)}: no name of a model's folder")
                 continue
             if not entry.is_dir(follow_symlinks=False):
                 problems.append(f"{repo}: no folder of the cache")
@@ -128,7 +129,7 @@ class HubCache:
             try:
                 found, problem = _cached_repo(repo, Path(entry.path))
             except (OSError, ValueError) as error:
-                problems.append(f"{repo}: {_reason(error)}")
+                problems.append(f"{repo}: {system_reason(error) if isinstance(error, OSError) else error}")
                 continue
             repos.append(found)
             problems += problem
@@ -146,7 +147,7 @@ class HubCache:
         try:
             return self._snapshot(self.folder / folder_name(repo), commit)
         except OSError as error:
-            raise ValueError(_reason(error)) from None
+            raise ValueError(system_reason(error)) from None
 
     def _snapshot(self, folder: Path, commit: str) -> CachedSnapshot:
         tree = self._tree(folder / "trees" / f"{commit}.json")
@@ -156,7 +157,7 @@ class HubCache:
                 continue
             problem = _no_model_file(path, entry, tree)
             if problem:
-                found.left_out.append(f"{_visible(path)}: {problem}")
+                found.left_out.append(f"{printable(path)}: {problem}")
                 continue
             target = self.resolved(Path(entry.path))
             if target is None:
@@ -214,7 +215,7 @@ def _cached_repo(repo: str, folder: Path) -> tuple[CachedRepo, list[str]]:
     for name, entry in _walk(folder / "refs"):
         commit = _ref(name, entry)
         if commit is None:
-            problems.append(f"{repo}: {_visible(name)}: no branch or tag")
+            problems.append(f"{repo}: {printable(name)}: no branch or tag")
         else:
             refs[name] = commit
     snapshots = {
@@ -292,11 +293,3 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                 pending.append((f"{prefix}{entry.name}/", Path(entry.path)))
             else:
                 yield prefix + entry.name, entry
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
-
-
-def _visible(text: str) -> str:
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)

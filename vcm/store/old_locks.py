@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from vcm.core.lock import FILE_NAME, Lock, parse_lock
+from vcm.core.wording import system_reason
 from vcm.errors import ConfigError
 from vcm.store.project import Project
 
@@ -23,7 +24,7 @@ def kept_lock(path: Path) -> Lock:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"cannot read {path}: {(error.strerror or str(error)).lower()}", hint="name a models.lock of another time"
+            f"cannot read {path}: {system_reason(error)}", hint="name a models.lock of another time"
         ) from error
     return parse_lock(data, file_name=str(path))
 

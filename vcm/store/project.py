@@ -9,6 +9,7 @@ from vcm.core import lock as lock_format
 from vcm.core import manifest as manifest_format
 from vcm.core.lock import Lock, lock_text, parse_lock, staleness
 from vcm.core.manifest import Manifest, parse_manifest
+from vcm.core.wording import system_reason
 from vcm.errors import PERMISSION_ERROR, ConfigError, LockError, VcmError
 from vcm.store.files import disk_errors, replace_file
 from vcm.version import VERSION
@@ -118,7 +119,7 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise VcmError(
-            f"cannot read {path}: {(error.strerror or str(error)).lower()}",
+            f"cannot read {path}: {system_reason(error)}",
             error_code=PERMISSION_ERROR,
             hint="check that it is a file you may read",
         ) from error
