@@ -106,6 +106,15 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         sync_folder(target.parent)
 
 
+def read_small(path: Path, most: int) -> bytes | None:
+    """The bytes of a regular file that has at most so many; None where there is no such file, or it cannot be read."""
+    try:
+        # Opening a pipe would wait for ever.
+        return path.read_bytes() if path.is_file() and path.stat().st_size <= most else None
+    except (OSError, ValueError):
+        return None
+
+
 def hash_file(path: Path, progress: Callable[[int], None] | None = None) -> tuple[str, int]:
     """SHA-256 (bare hex) and size of a file, read in pieces.
 

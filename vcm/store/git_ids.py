@@ -16,8 +16,11 @@ from pathlib import Path
 from threading import Lock
 
 from vcm.core.digest import CHUNK, git_blob_hash
+from vcm.store.files import read_small
 
 _LINE = re.compile(rb"^([0-9a-f]{40}) ([0-9a-f]{64}) ([0-9]{1,16})$", re.MULTILINE)
+_LARGEST = 1 << 28
+"""Bytes; two million files."""
 
 
 class GitIds:
@@ -47,10 +50,7 @@ class GitIds:
 
     def _read(self) -> dict[tuple[str, int], str]:
         if self._known is None:
-            try:
-                data = self.path.read_bytes()
-            except OSError:
-                data = b""
+            data = read_small(self.path, _LARGEST) or b""
             self._known = {(oid.decode(), int(size)): sha256.decode() for oid, sha256, size in _LINE.findall(data)}
         return self._known
 

@@ -24,6 +24,7 @@ from typing import Any
 from vcm.core import names
 from vcm.core.metadata import RemoteFile
 from vcm.core.wording import printable, system_reason
+from vcm.store.files import read_small
 
 MOST_ENTRIES = 100_000
 """What is read of one folder: no cache of a living being has more, and a hostile one shall not take for ever."""
@@ -175,13 +176,11 @@ class HubCache:
     def _tree(self, path: Path) -> dict[str, RemoteFile] | None:
         target = self.resolved(path)
         try:
-            if target is None or target.stat().st_size > _LARGEST_TREE:
-                return None
-            document = json.loads(target.read_bytes())
+            document = json.loads((target and read_small(target, _LARGEST_TREE)) or b"null")
             if document["format_version"] != 1:
                 return None
             return {path: _remote_file(path, row) for path, row in document["files"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # As the client does: without it, only the commit's other files are unknown.
             return None
 

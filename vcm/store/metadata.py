@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vcm.core.metadata import KeptAnswer
-from vcm.store.files import remove_folder, replace_file
+from vcm.store.files import read_small, remove_folder, replace_file
 
 _LARGEST = 65 << 20
 """Bytes; the client takes no answer of this length, so that no such file is one of ours."""
@@ -31,15 +31,7 @@ class MetadataStore:
 
     def read(self, repo: str, address: str) -> KeptAnswer | None:
         """The answer that is kept for an address; None where there is none, or not a whole one."""
-        path = self._path(repo, address)
-        try:
-            # Opening a pipe would wait for ever.
-            if not path.is_file() or path.stat().st_size > _LARGEST:
-                return None
-            data = path.read_bytes()
-        except (OSError, ValueError):
-            return None
-        answer = _parsed(data)
+        answer = _parsed(read_small(self._path(repo, address), _LARGEST) or b"")
         return answer if answer is not None and answer.address == address else None
 
     def write(self, repo: str, answer: KeptAnswer) -> None:

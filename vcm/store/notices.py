@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.core.notices import KINDS, Notice
-from vcm.store.files import replace_file
+from vcm.store.files import read_small, replace_file
 
 _LARGEST = 1 << 20
 """Bytes; a thousand notices have some 200 kB."""
@@ -65,11 +65,8 @@ def _path(root: Path) -> Path:
 
 def _read(path: Path) -> object:
     try:
-        # Opening a pipe would wait for ever.
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            return None
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return json.loads(read_small(path, _LARGEST) or b"null")
+    except (ValueError, RecursionError):
         return None
 
 

@@ -20,7 +20,10 @@ from typing import Literal
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import SnapshotState
-from vcm.store.files import hash_file, link_file, remove_folder, replace_file, sync_folder, temporary_name
+from vcm.store.files import hash_file, link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name
+
+_LARGEST_RECORD = 1 << 28
+"""Bytes; the record of a million files."""
 
 Stamp = tuple[int, int, int]
 """Size in bytes, modification time in nanoseconds, inode."""
@@ -142,9 +145,9 @@ class SnapshotStore:
 
     def _recorded(self, tree_digest: str) -> dict[str, Stamp]:
         try:
-            rows = json.loads((self.record_folder / f"{tree_digest}.json").read_bytes())
+            rows = json.loads(read_small(self.record_folder / f"{tree_digest}.json", _LARGEST_RECORD) or b"null")
             return {path: (size, mtime, inode) for path, (size, mtime, inode) in rows.items()}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             # No record, or a damaged one: every byte is hashed again.
             return {}
 
