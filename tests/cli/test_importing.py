@@ -368,7 +368,7 @@ def test_plain_files_of_no_ref_are_locked_at_their_commit(hf_repo, hf_cache, pro
         '    "/b.onnx",\n'
         '    "/config.json",\n'
         '    "/model.safetensors",\n'
-        '    "/sub/\\\\[1\\\\].txt",\n'
+        '    "/sub/\\\\[1].txt",\n'
         "]\n"
     )
     (model,) = parse_lock((project / "models.lock").read_bytes()).models

@@ -109,7 +109,7 @@ def _of_index(listing: _Listing, path: str, index: Any) -> Iterator[Gap]:
     if not isinstance(weight_map, dict):
         return
     named = {beside(path, name) for name in weight_map.values() if isinstance(name, str)}
-    shards = sorted(each for each in named if _is_path(each))
+    shards = sorted(each for each in named if names.if_valid(each, names.file_path))
     missing = [each for each in shards if each not in listing.taken]
     # Libraries look for the whole file first, and then never at the index.
     is_unused = path.removesuffix(".index.json") in listing.taken
@@ -181,14 +181,6 @@ def _of_folder(listing: _Listing, folder: str, named_by: str, side_files: tuple[
 
 def _is_weights(path: str) -> bool:
     return weight_format(path) is not None and not is_index(path)
-
-
-def _is_path(text: str) -> bool:
-    try:
-        names.file_path(text)
-    except ValueError:
-        return False
-    return True
 
 
 def refuse_gaps(found: Collection[Gap], requirement: Requirement) -> None:

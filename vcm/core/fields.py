@@ -51,6 +51,19 @@ def dotted(key: Key) -> str:
     return text
 
 
+def decoded(name: str, data: bytes) -> str:
+    """A file's text.
+
+    Raises:
+        ConfigError: the bytes are not UTF-8; says on which line.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{name}:{line}: not UTF-8 text", hint=f"save {name} as UTF-8") from None
+
+
 def parse_toml(name: str, data: bytes) -> tuple[Document, dict[str, Any]]:
     """The document and its tables.
 
@@ -66,11 +79,7 @@ def parse_toml(name: str, data: bytes) -> tuple[Document, dict[str, Any]]:
         )
     if data.startswith(b"\xef\xbb\xbf"):
         raise ConfigError(f"{name}:1: begins with a byte-order mark", hint=f"save {name} as UTF-8 without one")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{name}:{line}: not UTF-8 text", hint=f"save {name} as UTF-8") from None
+    text = decoded(name, data)
     try:
         return Document(name, text), tomllib.loads(text)
     except (ValueError, RecursionError) as error:

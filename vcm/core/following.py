@@ -12,7 +12,6 @@ from vcm.core.metadata import RepoInfo
 from vcm.core.wording import printable
 
 CARD = "README.md"
-_LONGEST_NAME = 96
 _LONGEST_SLUG = 48
 _LONGEST_SHOWN = 80
 
@@ -73,9 +72,9 @@ def _adapter_bases(read: Callable[[str], bytes | None], adapters: list[str]) -> 
         written = config.get("base_model_name_or_path") if isinstance(config, dict) else None
         if isinstance(written, str) and written.strip():
             yield Reference(
-                _checked(written, names.repo_id),
+                names.if_valid(written, names.repo_id),
                 "base-model",
-                _checked(config.get("revision"), names.revision),
+                names.if_valid(config.get("revision"), names.revision),
                 path,
                 _shown(written),
             )
@@ -85,16 +84,9 @@ def _code(read: Callable[[str], bytes | None], paths: list[str]) -> Iterator[Ref
     for path in paths:
         if is_config(path):
             for repo, _ in code_references(parse(read(path))):
-                checked = _checked(repo, names.repo_id)
+                checked = names.if_valid(repo, names.repo_id)
                 if repo is not None and checked is not None:
                     yield Reference(checked, "code", None, path, repo)
-
-
-def _checked(value: object, check: Callable[[str], str]) -> str | None:
-    try:
-        return check(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 def _shown(text: str) -> str:
@@ -127,4 +119,4 @@ def entry_name(root: str, repo: str, taken_names: Collection[str]) -> str:
 
 def _joined(root: str, slug: str, end: str = "") -> str:
     slug = slug.lower()[:_LONGEST_SLUG].strip("._-") or "repo"
-    return root[: _LONGEST_NAME - len(slug) - len(end) - 1].rstrip("._-") + f".{slug}{end}"
+    return root[: names.LONGEST_NAME - len(slug) - len(end) - 1].rstrip("._-") + f".{slug}{end}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # In the order of preference. Where a suffix means several formats (.bin, .pb), the special names come before it.
@@ -75,6 +76,12 @@ def weight_format(path: str) -> str | None:
     """The weight format a file belongs to, by its name alone; an index of shards belongs to its shards."""
     path = _INDEX.sub("", path)
     return next((name for name, pattern in _COMPILED if pattern.search(path)), None)
+
+
+def only_format(paths: Iterable[str]) -> str | None:
+    """The one weight format of some files; None where they have none, or several."""
+    found = {weight_format(path) for path in paths} - {None}
+    return found.pop() if len(found) == 1 else None
 
 
 def is_index(path: str) -> bool:

@@ -13,14 +13,13 @@ from vcm.core.formats import holds_pickle
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
 from vcm.core.reference import file_name as name_in_url
-from vcm.core.selection import select
+from vcm.core.selection import exact_pattern, select
 from vcm.core.wording import printable
 from vcm.errors import ConfigError
 
 if TYPE_CHECKING:
     from vcm.core.yaml_config import YamlModels
 
-_LONGEST_NAME = 96
 _DEFAULT_BRANCH = "main"
 
 
@@ -32,7 +31,7 @@ def valid_name(text: str) -> str:
     """
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     trimmed = re.sub(r"[^a-z0-9._-]+", "-", ascii_text).strip("._-")
-    return names.model_name(trimmed[:_LONGEST_NAME].rstrip("._-"))
+    return names.model_name(trimmed[: names.LONGEST_NAME].rstrip("._-"))
 
 
 def manifest_text(origin: str, project: str, models: Mapping[str, Mapping[str, Any]], cache_dir: str | None) -> str:
@@ -126,7 +125,7 @@ def names_for(repos: Iterable[str]) -> dict[str, str]:
         name, number = wanted, 1
         while name in taken or (name != short[repo] and name in counts):
             number += 1
-            name = f"{wanted[: _LONGEST_NAME - 8]}-{number}"
+            name = f"{wanted[: names.LONGEST_NAME - 8]}-{number}"
         taken[name] = repo
     return {repo: name for name, repo in taken.items()}
 
@@ -168,8 +167,3 @@ def _taken(requirement: Requirement, listing: Iterable[RemoteFile]) -> list[str]
         return [file.path for file in select(listing, requirement).files]
     except ConfigError:
         return None
-
-
-def exact_pattern(path: str) -> str:
-    """The gitignore-style glob that only this file matches."""
-    return "/" + re.sub(r"([\\*?\[\]])", r"\\\1", path)

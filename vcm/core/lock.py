@@ -360,11 +360,6 @@ def _commit(text: str) -> None:
         raise ValueError("a commit is 40 lower-case hex digits")
 
 
-def _printable(text: str) -> None:
-    if not text.isprintable():
-        raise ValueError("control characters are not allowed")
-
-
 def _one_of(*choices: str) -> Any:
     def check(text: str) -> None:
         if text not in choices:
@@ -373,7 +368,7 @@ def _one_of(*choices: str) -> Any:
     return check
 
 
-_CHECKS = {key: _printable for key, _ in _TEXT_KEYS} | {
+_CHECKS = {key: names.line for key, _ in _TEXT_KEYS} | {
     "repo": names.repo_id,
     "asked": names.repo_id,
     "committed": names.date,

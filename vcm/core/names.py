@@ -1,6 +1,6 @@
 """What may be a name: models, repos, commits, and the paths of files inside a model.
 
-Every function returns its argument unchanged or raises ``ValueError`` with the reason, so that the caller can add
+Every check returns its argument unchanged or raises ``ValueError`` with the reason, so that the caller can add
 the place where the name stood. Everything a hub or a manifest says passes through here before it is used.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-MODEL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,94}[a-z0-9])?")
+LONGEST_NAME = 96
+MODEL_NAME = re.compile(rf"[a-z0-9](?:[a-z0-9._-]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?")
 _REPO_PART = re.compile(r"[A-Za-z0-9._-]{1,96}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -24,6 +25,13 @@ _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
 _LONGEST_PATH = 1024
 _LONGEST_SEGMENT = 255
+
+
+def line(text: str) -> str:
+    """A text that can be shown on a line of a terminal."""
+    if not text.isprintable():
+        raise ValueError("control characters are not allowed")
+    return text
 
 
 def model_name(text: str) -> str:
@@ -185,3 +193,11 @@ def http_url(text: str) -> str:
     if not text.isprintable() or " " in text:
         raise ValueError("a URL holds no blanks and no control characters")
     return text
+
+
+def if_valid(text: object, check: Callable[[str], str]) -> str | None:
+    """What authors write freely: the text where ``check`` lets it through, None for all else."""
+    try:
+        return check(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

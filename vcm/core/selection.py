@@ -85,7 +85,11 @@ def select(files: Iterable[RemoteFile], requirement: Requirement) -> Selection:
 def _with_licences(taken: tuple[RemoteFile, ...], files: list[RemoteFile]) -> tuple[RemoteFile, ...]:
     """What was taken, and the licences; but no licence alone, for that is not what was asked for."""
     paths = {file.path for file in taken}
-    more = [file for file in files if is_licence(file.path) and file.path not in paths and _is_portable(file.path)]
+    more = [
+        file
+        for file in files
+        if is_licence(file.path) and file.path not in paths and names.if_valid(file.path, names.portable_file_path)
+    ]
     if not taken or not more:
         return taken
     if names.first_collision(file.path for file in (*taken, *more)) is not None:
@@ -96,14 +100,6 @@ def _with_licences(taken: tuple[RemoteFile, ...], files: list[RemoteFile]) -> tu
                 beside.append(file)
         more = beside[len(taken) :]
     return tuple(sorted((*taken, *more), key=lambda file: file.path.encode()))
-
-
-def _is_portable(path: str) -> bool:
-    try:
-        names.portable_file_path(path)
-    except ValueError:
-        return False
-    return True
 
 
 def _matcher(requirement: Requirement) -> Callable[[RemoteFile], bool]:
@@ -209,8 +205,12 @@ def _patterns_for(choice: str, variants: dict[str, list[RemoteFile]], files: Ite
 
 def _path_pattern(path: str) -> str:
     part = shard(path)
-    escaped = re.sub(r"([\\*?\[])", r"\\\1", part.start if part else path)
-    return "/" + (replace(part, start=escaped).path("?????") if part else escaped)
+    return replace(part, start=exact_pattern(part.start)).path("?????") if part else exact_pattern(path)
+
+
+def exact_pattern(path: str) -> str:
+    """The gitignore-style glob that only this file matches."""
+    return "/" + re.sub(r"([\\*?\[])", r"\\\1", path)
 
 
 def refuse_pickle(files: Iterable[RemoteFile], requirement: Requirement) -> None:

@@ -28,7 +28,7 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.constructor import ConstructorError, SafeConstructor
 
 from vcm.core import names
-from vcm.core.fields import Document, Key, Table, shown
+from vcm.core.fields import Document, Key, Table, decoded, shown
 from vcm.core.manifest import CHECKSUM_LENGTHS, Checksum, parse_checksum
 from vcm.core.reference import file_name as name_in_url
 from vcm.core.wording import printable
@@ -92,12 +92,7 @@ def parse_yaml_config(data: bytes, file_name: str) -> YamlModels:
         raise ConfigError(
             f"{file_name}: longer than {LARGEST} bytes", hint="name the application's configuration, which is shorter"
         )
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{file_name}:{line}: not UTF-8 text", hint=f"save {file_name} as UTF-8") from None
-    document = _YamlDocument(file_name, text)
+    document = _YamlDocument(file_name, decoded(file_name, data))
     try:
         return _models(document, _root(document))
     except ConfigError as error:
@@ -137,7 +132,7 @@ def _models(document: _YamlDocument, root: Node | None) -> YamlModels:
     values = {key: _plain(document, ("models", key), node) for key, node in nodes.items()}
     table = Table(document, ("models",), values)
     _refuse_unquoted(table, values, "cache_dir")
-    cache_dir = table.text("cache_dir", _printable)
+    cache_dir = table.text("cache_dir", names.line)
     table.array("sources")
     auto_download = table.boolean("auto_download")
     table.finish()
@@ -159,7 +154,7 @@ def _source(document: _YamlDocument, key: Key, node: Node) -> YamlSource:
     values = {each: _plain(document, (*key, each), value) for each, value in nodes.items()}
     table = Table(document, key, values)
     _refuse_unquoted(table, values, "name", "url", "checksum", "algorithm")
-    name = table.required_text("name", _printable)
+    name = table.required_text("name", names.line)
 
     def check_url(text: str) -> None:
         try:
@@ -248,8 +243,3 @@ def _plain(document: _YamlDocument, key: Key, node: Node) -> Any:
         except (ConstructorError, ValueError, OverflowError, KeyError):
             pass  # !!int x
     raise document.error(key, f"found {shown(text)}, to YAML a value of the kind {printable(kind)}", "put it in quotes")
-
-
-def _printable(text: str) -> None:
-    if not text.isprintable():
-        raise ValueError("control characters are not allowed")

@@ -46,9 +46,9 @@ def repo_info(value: Any, subject: str) -> RepoInfo:
         repo_id=_short_text(info.get("_id")),
         gated=None if gated is None else ("auto" if gated == "auto" else "manual"),
         disabled=info.get("disabled") is True,
-        task=_optional(info.get("pipeline_tag"), names.task),
+        task=names.if_valid(info.get("pipeline_tag"), names.task),
         license=_license(card, info.get("tags")),
-        new_version=_optional(card.get("new_version"), names.repo_id),
+        new_version=names.if_valid(card.get("new_version"), names.repo_id),
         base_models=_base_models(card),
         is_adapter=_is_adapter(card, info.get("tags")),
     )
@@ -62,7 +62,7 @@ def refs(value: Any, subject: str) -> tuple[Ref, ...]:
     for key, kind in kinds:
         for item in _array(answer.get(key, []), subject, key):
             entry = _object(item, subject)
-            name = _optional(entry.get("name"), names.revision)
+            name = names.if_valid(entry.get("name"), names.revision)
             if name is not None:
                 found.append(Ref(name, kind, _commit(entry.get("targetCommit"), subject, f"commit of {name}")))
     return tuple(found)
@@ -95,7 +95,7 @@ def commit_date(value: Any, commit: str, subject: str) -> str:
 def repo_ids(value: Any, subject: str) -> tuple[str, ...]:
     """The answer of ``/api/models?search=``: ids that can be asked for, each once."""
     entries = (_object(item, subject) for item in _array(value, subject, "models"))
-    usable = (_optional(entry.get("id", entry.get("modelId")), names.repo_id) for entry in entries)
+    usable = (names.if_valid(entry.get("id", entry.get("modelId")), names.repo_id) for entry in entries)
     return tuple(dict.fromkeys(each for each in usable if each is not None))
 
 
@@ -150,16 +150,6 @@ def _size(value: Any, subject: str, path: str) -> int:
     return value
 
 
-def _optional(value: Any, check: Any) -> str | None:
-    """What authors write freely: used where it fits, ignored where it does not."""
-    if not isinstance(value, str):
-        return None
-    try:
-        return str(check(value))
-    except ValueError:
-        return None
-
-
 def _short_text(value: Any) -> str | None:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         return None
@@ -178,7 +168,7 @@ def _license(card: dict[str, Any], tags: Any) -> str | None:
 
 def _base_models(card: dict[str, Any]) -> tuple[str, ...]:
     found = card.get("base_model")
-    named = (_optional(each, names.repo_id) for each in (found if isinstance(found, list) else [found]))
+    named = (names.if_valid(each, names.repo_id) for each in (found if isinstance(found, list) else [found]))
     return tuple(dict.fromkeys(name for name in named if name is not None))
 
 

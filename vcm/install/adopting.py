@@ -20,7 +20,7 @@ from threading import Event
 from typing import Any
 
 from vcm.core.digest import CHUNK, git_blob_hash
-from vcm.core.formats import weight_format
+from vcm.core.formats import only_format
 from vcm.core.importing import cached_requirement, names_for, revision_of, snapshots_in_order
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.metadata import RemoteFile
@@ -171,7 +171,6 @@ class Adopter:
 
     def _locked(self, model: CachedModel) -> LockedModel:
         files = [self._take(model.name, file, path) for file, path in model.files.items()]
-        formats = {weight_format(file.path) for file in files} - {None}
         revision = model.values.get("revision")
         return LockedModel(
             name=model.name,
@@ -180,7 +179,7 @@ class Adopter:
             requested=revision,
             ref=None if revision == model.commit else revision,
             commit=model.commit,
-            format=formats.pop() if len(formats) == 1 else None,
+            format=only_format(file.path for file in files),
             files=tuple(sorted(files, key=lambda file: file.path.encode())),
         )
 

@@ -10,7 +10,7 @@ from threading import Event
 
 from vcm.core.completeness import gaps, refuse_gaps
 from vcm.core.following import Reference, entry_name, python_files, references
-from vcm.core.formats import weight_format
+from vcm.core.formats import only_format, weight_format
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
@@ -247,8 +247,6 @@ class Resolver:
             )
         if any(file.masked for file in selection.files):
             self._refuse_masked(info)
-        # One weight format per snapshot is a decision; with include it was the user's.
-        formats = {weight_format(file.path) for file in selection.files} - {None}
         model = LockedModel(
             name=requirement.name,
             source="huggingface",
@@ -261,7 +259,7 @@ class Resolver:
             ref=choice.ref,
             commit=info.commit,
             committed=self._client.commit_date(info.repo, info.commit) if self._dated else None,
-            format=formats.pop() if len(formats) == 1 else None,
+            format=only_format(file.path for file in selection.files),
             type=requirement.type or info.task,
             license=info.license,
             files=self._files(requirement, info, selection.files, before),
