@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from vcm.core.digest import CHUNK, git_blob_hash
+from vcm.core.digest import git_blob_hash
 from vcm.core.formats import only_format
 from vcm.core.importing import cached_requirement, names_for, revision_of, snapshots_in_order
 from vcm.core.lock import LockedFile, LockedModel
@@ -200,8 +200,9 @@ class Adopter:
             before = temporary.lstat()
             if not stat.S_ISREG(before.st_mode):
                 raise _NotAsClaimedError(f"{claim.path} changed while it was read")
-            sha256, size = hash_file(temporary, progress)
-            _check(claim, sha256, temporary, size)
+            git = git_blob_hash(before.st_size) if claim.oid else None
+            sha256, size = hash_file(temporary, progress, also=git)
+            _check(claim, sha256, git.hexdigest() if git else None)
             _make_durable(temporary)
             temporary.chmod(READ_ONLY)
             after = temporary.lstat()
@@ -233,19 +234,11 @@ def _share(source: Path, target: Path, path: str) -> None:
     (link_file if ours else copy_file)(source, target)
 
 
-def _check(claim: RemoteFile, sha256: str, file: Path, size: int) -> None:
+def _check(claim: RemoteFile, sha256: str, oid: str | None) -> None:
     if claim.sha256 not in (None, sha256):
         raise _NotAsClaimedError(f"{claim.path} is damaged, it should be sha256:{claim.sha256}, not sha256:{sha256}")
-    if claim.oid is None:
-        return
-    digest = git_blob_hash(size)
-    with file.open("rb", buffering=0) as stream:
-        while piece := stream.read(CHUNK):
-            digest.update(piece)
-    if digest.hexdigest() != claim.oid:
-        raise _NotAsClaimedError(
-            f"{claim.path} is damaged, it should be the git blob {claim.oid}, not {digest.hexdigest()}"
-        )
+    if claim.oid != oid:
+        raise _NotAsClaimedError(f"{claim.path} is damaged, it should be the git blob {claim.oid}, not {oid}")
 
 
 def _make_durable(file: Path) -> None:

@@ -10,10 +10,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vcm.core.digest import CHUNK
 from vcm.core.wording import byte_count, system_reason
 from vcm.errors import PERMISSION_ERROR, DiskSpaceError, VcmError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 READ_ONLY = 0o444
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -115,18 +119,21 @@ def read_small(path: Path, most: int) -> bytes | None:
         return None
 
 
-def hash_file(path: Path, progress: Callable[[int], None] | None = None) -> tuple[str, int]:
+def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _Hash | None = None) -> tuple[str, int]:
     """SHA-256 (bare hex) and size of a file, read in pieces.
 
     Args:
         path: a regular file.
         progress: told how many more bytes were read.
+        also: another hash to feed with the same bytes.
     """
     digest, size = hashlib.sha256(), 0
     buffer = memoryview(bytearray(CHUNK))
     with path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
             digest.update(buffer[:count])
+            if also is not None:
+                also.update(buffer[:count])
             size += count
             if progress:
                 progress(count)

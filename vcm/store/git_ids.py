@@ -8,15 +8,13 @@ are hashed before they are used; a line that is damaged, or whose blob has gone,
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from vcm.core.digest import CHUNK, git_blob_hash
-from vcm.store.files import read_small
+from vcm.core.digest import git_blob_hash
+from vcm.store.files import hash_file, read_small
 
 _LINE = re.compile(rb"^([0-9a-f]{40}) ([0-9a-f]{64}) ([0-9]{1,16})$", re.MULTILINE)
 _LARGEST = 1 << 28
@@ -57,16 +55,11 @@ class GitIds:
 
 def hash_both_ways(path: Path, size: int) -> tuple[str, str] | None:
     """Git blob id and SHA-256 of a file; None when it cannot be read, or has another size."""
-    git, sha256 = git_blob_hash(size), hashlib.sha256()
-    count = 0
+    git = git_blob_hash(size)
     try:
-        with path.open("rb", buffering=0) as stream:
-            if os.fstat(stream.fileno()).st_size != size:
-                return None
-            while chunk := stream.read(CHUNK):
-                git.update(chunk)
-                sha256.update(chunk)
-                count += len(chunk)
+        if path.stat().st_size != size:
+            return None
+        sha256, count = hash_file(path, also=git)
     except OSError:
         return None
-    return (git.hexdigest(), sha256.hexdigest()) if count == size else None
+    return (git.hexdigest(), sha256) if count == size else None
