@@ -29,9 +29,9 @@ from vcm.core.versions import candidates
 from vcm.errors import ConfigError, ModelNotFoundError, VcmError
 from vcm.hub.client import HubClient
 from vcm.install.pools import workers
+from vcm.resolve.successors import successors
 
 MODELS_AT_ONCE = 12
-_MOST_SUCCESSORS = 16
 
 
 def find_news(client: HubClient, models: Iterable[LockedModel], manifest: Manifest, cancelled: Event) -> list[News]:
@@ -204,22 +204,13 @@ class _Question:
         return replace(release, date=known or self._client.commit_date(self._repo, release.commit))
 
     def _successors(self, info: RepoInfo) -> tuple[tuple[str, ...], str | None]:
-        """Where the card's ``new_version`` leads, one repo after the other; and the one it ends at that is not there.
-
-        A chain that comes back to where it was ends before that.
-        """
-        seen = {info.repo}
+        """Where the card's ``new_version`` leads, one repo after the other; and the one at the end that is gone."""
         found: list[str] = []
         following = info.new_version
-        while following is not None and len(found) < _MOST_SUCCESSORS:
-            try:
-                # Asked before it is looked up: an old name, or other letter case, leads to the repo's own name.
-                successor = self._client.info(following, None)
-            except ModelNotFoundError:
-                return tuple(found), following
-            if successor.repo in seen:
-                break
-            seen.add(successor.repo)
-            found.append(successor.repo)
-            following = successor.new_version
+        try:
+            for successor in successors(self._client, info):
+                found.append(successor.repo)
+                following = successor.new_version
+        except ModelNotFoundError:
+            return tuple(found), following
         return tuple(found), None

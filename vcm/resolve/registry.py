@@ -19,6 +19,7 @@ from vcm.hub.client import HubClient
 from vcm.hub.http import NetworkFaultError
 from vcm.install.pools import workers
 from vcm.resolve.connecting import connect
+from vcm.resolve.successors import successors
 from vcm.settings import Settings, read_settings
 from vcm.store.metadata import MetadataStore
 
@@ -26,7 +27,6 @@ MOST_LISTED = 200
 """Versions whose files are looked at; each of them is a request."""
 
 _LISTINGS_AT_ONCE = 8
-_LONGEST_CHAIN = 50
 
 
 @dataclass
@@ -178,21 +178,16 @@ def _checksum(files: Iterable[RemoteFile]) -> str:
 
 
 def _end_of_chain(client: HubClient, info: RepoInfo) -> str | None:
-    """The last successor that the cards name, one after the other; a chain that comes back ends before it does."""
-    seen, end, following = {info.repo}, None, info.new_version
-    while following is not None and following not in seen and len(seen) < _LONGEST_CHAIN:
-        seen.add(following)
-        try:
-            successor = client.info(following, None)
-        except NetworkFaultError:
-            raise
-        except RegistryError:
-            # Gone, or nobody may be asked: still what the card says.
-            return following
-        if successor.repo != following and successor.repo in seen:
-            break
-        seen.add(successor.repo)
-        end, following = successor.repo, successor.new_version
+    """The last successor that the cards name."""
+    end, following = None, info.new_version
+    try:
+        for successor in successors(client, info):
+            end, following = successor.repo, successor.new_version
+    except NetworkFaultError:
+        raise
+    except RegistryError:
+        # Gone, or nobody may be asked: still what the card says.
+        return following
     return end
 
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from vcm.core.metadata import KeptAnswer
 from vcm.store.files import read_small, remove_folder, replace_file
+from vcm.store.hub_cache import folder_name
 
 _LARGEST = 65 << 20
 """Bytes; the client takes no answer of this length, so that no such file is one of ours."""
@@ -48,7 +49,7 @@ class MetadataStore:
 
     def _folder(self, repo: str) -> Path:
         # Two ids that differ in case alone may share a folder; their answers differ in name.
-        return self.folder / f"models--{quote(repo.replace('/', '--'), safe='', errors='replace')}"
+        return self.folder / quote(folder_name(repo), safe="", errors="replace")
 
     def _path(self, repo: str, address: str) -> Path:
         return self._folder(repo) / hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()
