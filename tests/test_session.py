@@ -43,7 +43,7 @@ def test_nothing_is_asked_of_a_hub_that_is_not_needed(hub, session, read_manifes
     within = session()
     empty = within.resolve(read_manifest(""), None)
     assert (empty.after.models, empty.requested) == ((), False)
-    assert within.install(within.plan(()), 2.0) == []
+    assert within.install(within.store.plan(()), 2.0) == []
     assert hub.requests == []
     assert within.reporter.notices == []
 
@@ -169,7 +169,7 @@ def test_no_token_is_in_what_a_session_leaves_behind(hub, repo, cache, session, 
     where, manifest = saved(TEXT)
     within = session(TOKEN)
     locking = within.lock_for_sync(where, manifest, locked=False, write=True)
-    within.install(within.plan(locking.after.models), 1.0)
+    within.install(within.store.plan(locking.after.models), 1.0)
     assert any(request.headers.get("authorization") for request in hub.requests)
     left = [path for folder in (cache, where.folder) for path in folder.rglob("*") if path.is_file()]
     assert len(left) > 4
@@ -231,7 +231,7 @@ def test_several_threads_may_ask_for_the_connection_at_once(hub, repo, session, 
 
     def run(_: int) -> list[Synced]:
         barrier.wait()
-        done: list[Synced] = within.install(within.plan(models), 1.0)
+        done: list[Synced] = within.install(within.store.plan(models), 1.0)
         return done
 
     with ThreadPoolExecutor(4) as pool:
@@ -246,7 +246,7 @@ def test_two_sessions_share_one_store(hub, repo, session, read_manifest):
     barrier = Barrier(4)
 
     def run(within: Session) -> list[Synced]:
-        plan = within.plan(models)
+        plan = within.store.plan(models)
         barrier.wait()
         return within.install(plan, 1.0)
 
@@ -286,6 +286,6 @@ def test_a_dead_source_takes_no_other_with_it(hub, session, read_manifest):
     text = f'[models.a]\nurl = "http://127.0.0.1:9/dead.onnx"\n{promised}[models.b]\nurl = "{alive}"\n{promised}'
     within = session()
     models = within.resolve(read_manifest(text), None).after.models
-    done = within.install(within.plan(models), 1.0)
+    done = within.install(within.store.plan(models), 1.0)
     assert [(each.model.name, each.status) for each in done] == [("a", "installed"), ("b", "installed")]
     assert [seconds for seconds, _ in within.reporter.waits] == [2.0, 4.0, 8.0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +59,6 @@ class Session:
         cancelled: once set, all work ends with KeyboardInterrupt.
         sleep: waits so many seconds between attempts; by default until ``cancelled`` is set.
         freshness: which answers of the hub do that are known already.
-        ttl_hours: how long an answer serves that may change.
     """
 
     def __init__(
@@ -70,11 +69,9 @@ class Session:
         sleep: Callable[[float], object] | None = None,
         *,
         freshness: Freshness = "normal",
-        ttl_hours: float = 24,
     ) -> None:
         self.settings = settings
         self.freshness = freshness
-        self._ttl_hours = ttl_hours
         self.store = Store(settings.cache_dir)
         self.reporter = reporter or Reporter()
         self.cancelled = cancelled or Event()
@@ -102,7 +99,6 @@ class Session:
             cancelled=self.cancelled,
             sleep=self._sleep,
             freshness=self.freshness,
-            ttl_hours=self._ttl_hours,
         )
         return client, Transfer(self.store.blobs, client, self.reporter, wait, self.cancelled)
 
@@ -221,10 +217,6 @@ class Session:
         if write:
             project.write_lock(locking.after)
         return locking
-
-    def plan(self, models: Iterable[LockedModel]) -> Plan:
-        """What sync would do."""
-        return self.store.plan(models)
 
     def install(self, plan: Plan, headroom: float, folders: Sequence[Path] = ()) -> list[Synced]:
         """Carry out a plan.

@@ -64,7 +64,7 @@ def synced(hub, session, read_manifest):
         within = session(offline=offline)
         # The folder has been looked through by then, and no file is touched yet.
         within.reporter.on_start = when_started
-        (result,) = within.install(within.plan(locked.models), 1.0, [folder])
+        (result,) = within.install(within.store.plan(locked.models), 1.0, [folder])
         return result
 
     return sync

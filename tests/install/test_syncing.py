@@ -59,7 +59,7 @@ def install(session):
 
     def run(models, *, folders=(), headroom=1.0, offline=False, cancelled=None, within=None):
         within = within or session(offline=offline, cancelled=cancelled)
-        return {result.model.name: result for result in within.install(within.plan(models), headroom, folders)}
+        return {result.model.name: result for result in within.install(within.store.plan(models), headroom, folders)}
 
     return run
 
@@ -92,7 +92,7 @@ def damage(path: Path, data: bytes) -> None:
 
 def test_a_plan_is_carried_out(hub, cache, session, locked, install):
     within = session()
-    plan = within.plan(locked)
+    plan = within.store.plan(locked)
     assert [each.state for each in plan.models] == [SnapshotState.MISSING] * 2
     assert plan.bytes_to_fetch == 15_000
     results = install(locked, within=within)
@@ -290,7 +290,7 @@ def test_offline_and_not_there(hub, locked, install):
 
 def test_what_does_not_fit_is_not_begun(hub, cache, session, locked):
     within = session()
-    plan = within.plan(locked)
+    plan = within.store.plan(locked)
     free = free_space(cache)
     headroom = 2.0 * free / plan.bytes_to_fetch
     with pytest.raises(DiskSpaceError) as caught:
@@ -310,7 +310,7 @@ def test_bytes_that_are_here_already_need_no_space(cache, session, locked):
     within = session()
     within.store.blobs.prepare()
     within.store.blobs.partial_path(hashlib.sha256(SHARED).hexdigest()).write_bytes(SHARED[:4000])
-    plan = within.plan(locked)
+    plan = within.store.plan(locked)
     with pytest.raises(DiskSpaceError) as caught:
         within.install(plan, 1e15)
     assert caught.value.needed == int(11_000 * 1e15)
@@ -337,7 +337,7 @@ def test_a_disk_that_is_too_small(tmp_path):
         used = patcher.fs.get_disk_usage()[1]
         for free, fits in ((9_999, False), (10_000, True)):
             patcher.fs.set_disk_usage(used + free)
-            plan = within.plan([model])
+            plan = within.store.plan([model])
             if fits:
                 (result,) = within.install(plan, 2.0)
                 assert result.status == "installed"

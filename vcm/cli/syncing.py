@@ -46,7 +46,7 @@ def sync(
             output.print_lock(locking, verb="Would lock" if dry_run else "Locked")
         models = models_in_scope(manifest, locking.after, chosen_groups(group, all_groups))
         if dry_run:
-            return _print_plan(session.plan(models), json=json)
+            return _print_plan(session.store.plan(models), json=json)
         skipped = [model for model in locking.after.models if model not in models]
         return carry_out(
             session,
@@ -70,7 +70,7 @@ def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:
     with open_session(project, manifest) as session:
         models = project.required_lock().models
         if dry_run:
-            return _print_plan(session.plan(models), json=json)
+            return _print_plan(session.store.plan(models), json=json)
         return carry_out(session, None, models, folders=folders, json=json)
 
 
