@@ -17,8 +17,8 @@ MODEL_INDEX = "model_index.json"
 MODULES = "modules.json"
 # transformers and peft: config, tokenizer_config, generation_config, preprocessor_config, video_preprocessor_config …
 _CONFIG = re.compile(r"(?:.*/)?(?:(?:tokenizer|generation|adapter|[a-z_]*processor)_)?config\.json")
-_LARGEST = 64 << 20
-"""Bytes. The index of a model of a thousand shards has some 16 MB."""
+LARGEST = 64 << 20
+"""Bytes of a file that is read at all. The index of a model of a thousand shards has some 16 MB."""
 
 
 def is_config(path: str) -> bool:
@@ -44,7 +44,7 @@ def beside(path: str, name: str) -> str:
 
 def parse(data: bytes | None) -> Any:
     """A JSON value from its bytes; None where there is none."""
-    if data is None or len(data) > _LARGEST:
+    if data is None or len(data) > LARGEST:
         return None
     try:
         return json.loads(data)

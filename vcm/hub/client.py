@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 from urllib.parse import quote, urlencode, urljoin
 
 from vcm.core import names
 from vcm.core.metadata import KeptAnswer, Ref, RemoteFile, RepoInfo
 from vcm.core.wording import short_commit
-from vcm.errors import RegistryError
+from vcm.errors import AUTHENTICATION_ERROR, RegistryError
 from vcm.hub import responses
 from vcm.hub.answers import Answers, Caching, Question
 from vcm.hub.http import Address, Answer, HttpClient, NetworkFaultError, origin
@@ -23,6 +23,7 @@ _LONGEST_ANSWER = 64 << 20
 """Bytes. A tree page of 1,000 files has some 300 kB; a card can be large, but not like this."""
 _API_SECONDS = 120.0
 _MOST_PAGES = 1000
+_MOST_FOUND = 20
 _OK = 200
 _NOT_MODIFIED = 304
 # Not requests' parser: it ends an address at the first semicolon and then misses what follows.
@@ -160,24 +161,23 @@ class HubClient:
         except RegistryError:
             return None
 
-    def search(self, text: str, author: str | None = None, limit: int = 20) -> tuple[str, ...]:
+    def search(self, text: str, author: str | None = None) -> tuple[str, ...]:
         """Ids of repos that the hub finds for a text, the best first; none where it refuses to search.
 
         Args:
             text: words of the name.
             author: whose repos; None for everybody's.
-            limit: how many at most.
 
         Raises:
             NetworkFaultError: the hub cannot be reached.
         """
-        words = {"search": text, "limit": str(limit)} | ({"author": author} if author else {})
+        words = {"search": text, "limit": str(_MOST_FOUND)} | ({"author": author} if author else {})
         url = f"{self.endpoint}/api/models?{urlencode(words)}"
         try:
             found = self._request(
                 url, f'the search for "{text}"', None, lambda answer: answer.body(_LONGEST_ANSWER, _API_SECONDS)
             )
-            return responses.repo_ids(responses.parse_json(found, url), url)[:limit]
+            return responses.repo_ids(responses.parse_json(found, url), url)[:_MOST_FOUND]
         except NetworkFaultError:
             raise
         except RegistryError:
@@ -190,6 +190,15 @@ class HubClient:
             RegistryError: with AUTHENTICATION_ERROR and the page to visit, when not.
         """
         self._request(f"{self.endpoint}/api/models/{repo}/auth-check", repo, repo, lambda _: None)
+
+    def refuse_masked(self, repo: str) -> NoReturn:
+        """Say why the hub hides the digests of a repo's files from this caller.
+
+        Raises:
+            RegistryError: always.
+        """
+        self.check_access(repo)
+        raise RegistryError(f"{repo}: the hub hides the digests of this repo's files", error_code=AUTHENTICATION_ERROR)
 
     def file_url(self, repo: str, commit: str, path: str) -> str:
         """Where a file's bytes are asked for, at every attempt anew."""

@@ -8,15 +8,16 @@ from copy import copy
 from dataclasses import dataclass, replace
 from threading import Event
 
+from vcm.core import configs
 from vcm.core.completeness import gaps, refuse_gaps
+from vcm.core.differences import HasContent
 from vcm.core.following import Reference, entry_name, python_files, references
-from vcm.core.formats import only_format, weight_format
+from vcm.core.formats import only_format
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
-from vcm.core.reference import file_name
 from vcm.core.reporter import Reporter
-from vcm.core.selection import refuse_pickle, select
+from vcm.core.selection import select
 from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
@@ -34,14 +35,13 @@ from vcm.install.pools import workers
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.resolve.choosing import Choice, choose, still_satisfies
+from vcm.resolve.direct import lock_file
 from vcm.resolve.small_files import SmallFiles
 from vcm.resolve.suggesting import suggest
 from vcm.store.git_ids import GitIds
 from vcm.store.hub_cache import HubCache
 from vcm.store.store import Store
 
-_LARGEST_READ = 16 << 20
-"""Bytes: what is larger is no configuration, whatever it is called."""
 _WORDS = {"base-model": "base model", "code": "code"}
 _TAKEN = {"base-model": (), "code": ("*.py",)}
 """What is included of a repo that is pulled in; of one that is wanted for its code, no weights."""
@@ -153,7 +153,7 @@ class Resolver:
         """The model itself, and what it pulls in."""
         before = previous.get(requirement.name) if previous else None
         if requirement.url is not None:
-            return [self._direct(requirement, requirement.url, None if upgrade else before)]
+            return [lock_file(self._transfer, requirement, requirement.url, None if upgrade else before)]
         pinned = self._pinned(requirement, before, upgrade=upgrade)
         return [pinned.model, *self._followed(requirement, pinned, previous, upgrade=upgrade)]
 
@@ -284,14 +284,11 @@ class Resolver:
 
     def _refuse_masked(self, info: RepoInfo) -> None:
         try:
-            self._client.check_access(info.repo)
+            self._client.refuse_masked(info.repo)
         except RegistryError as error:
             if info.new_version:
                 error.hint += f"; its card names a successor: {info.new_version}"
             raise
-        raise RegistryError(
-            f"{info.repo}: the hub hides the digests of this repo's files", error_code=AUTHENTICATION_ERROR
-        )
 
     def _files(
         self, requirement: Requirement, info: RepoInfo, files: Iterable[RemoteFile], before: LockedModel | None
@@ -301,17 +298,19 @@ class Resolver:
             (file.oid, file.size): file.sha256 for file in (before.files if before else ()) if file.oid
         }
         digests = {file.path: file.sha256 or known.get((file.oid, file.size)) for file in files}
-        unknown = [self._wanted(requirement.name, info, file) for file in files if digests[file.path] is None]
+        unknown = [
+            self._wanted(requirement.name, info.repo, info.commit, file) for file in files if digests[file.path] is None
+        ]
         digests |= zip((each.path for each in unknown), self.small_files.digests(unknown), strict=True)
         return tuple(LockedFile(file.path, file.size, str(digests[file.path]), file.oid) for file in files)
 
-    def _wanted(self, name: str, info: RepoInfo, file: RemoteFile) -> WantedFile:
+    def _wanted(self, name: str, repo: str, commit: str, file: HasContent) -> WantedFile:
         return WantedFile(
             model=name,
             path=file.path,
-            url=self._client.file_url(info.repo, info.commit, file.path),
-            repo=info.repo,
-            commit=info.commit,
+            url=self._client.file_url(repo, commit, file.path),
+            repo=repo,
+            commit=commit,
             size=file.size,
             sha256=file.sha256,
             oid=file.oid,
@@ -323,22 +322,11 @@ class Resolver:
 
         def read(path: str) -> bytes | None:
             file = files.get(path)
-            if file is None or file.size > _LARGEST_READ or model.repo is None or model.commit is None:
+            if file is None or file.size > configs.LARGEST or model.repo is None or model.commit is None:
                 return None
             blobs = self._store.blobs
             if not blobs.is_whole(file.sha256, file.size):
-                url = self._client.file_url(model.repo, model.commit, path)
-                self._transfer.fetch(
-                    WantedFile(
-                        model=model.name,
-                        path=path,
-                        url=url,
-                        repo=model.repo,
-                        commit=model.commit,
-                        size=file.size,
-                        sha256=file.sha256,
-                    )
-                )
+                self._transfer.fetch(self._wanted(model.name, model.repo, model.commit, file))
             return blobs.path(file.sha256).read_bytes()
 
         return read
@@ -390,48 +378,6 @@ class Resolver:
     def _references(self, pinned: _Pinned) -> list[Reference]:
         model, info = pinned.model, pinned.info
         return references(info.repo, info, self._reader(model), [file.path for file in model.files])
-
-    # Direct files
-
-    def _direct(self, requirement: Requirement, url: str, before: LockedModel | None) -> LockedModel:
-        """A direct file; it is fetched at lock time unless the manifest says all there is to know."""
-        path = file_name(url, requirement.name)
-        refuse_pickle([RemoteFile(path, 0)], requirement)
-        if before is not None and before.url == url and _keeps_promises(before.files[0], requirement):
-            file = before.files[0]
-        else:
-            file = self._direct_file(requirement, url, path)
-        return LockedModel(
-            name=requirement.name,
-            source="url",
-            url=url,
-            format=weight_format(path),
-            type=requirement.type,
-            files=(file,),
-        )
-
-    def _direct_file(self, requirement: Requirement, url: str, path: str) -> LockedFile:
-        checksum = requirement.checksum
-        sha256 = checksum.hex if checksum and checksum.algorithm == "sha256" else None
-        if sha256 is not None and requirement.size is not None:
-            return LockedFile(path, requirement.size, sha256)
-        wanted = WantedFile(
-            model=requirement.name,
-            path=path,
-            url=url,
-            size=requirement.size,
-            sha256=sha256,
-            checksum=checksum,
-        )
-        fetched = self._transfer.fetch(wanted)
-        return LockedFile(path, fetched.size, fetched.sha256)
-
-
-def _keeps_promises(file: LockedFile, requirement: Requirement) -> bool:
-    checksum = requirement.checksum
-    if requirement.size is not None and requirement.size != file.size:
-        return False
-    return checksum is None or (checksum.algorithm == "sha256" and checksum.hex == file.sha256)
 
 
 def _check_identity(info: RepoInfo, before: LockedModel, name: str) -> None:

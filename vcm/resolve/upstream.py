@@ -20,7 +20,7 @@ from vcm.core.outdated import (
     repo_notices,
 )
 from vcm.core.upstream import Confirmation, Finding, file_findings, hidden, length_finding, of_notice
-from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError, VcmError
+from vcm.errors import ModelNotFoundError, VcmError
 from vcm.hub.client import HubClient
 from vcm.hub.http import Answer, shown_url
 from vcm.hub.retries import Patience, Wait
@@ -79,10 +79,7 @@ def _look_at_repo(client: HubClient, model: LockedModel, findings: list[Finding]
     files = client.tree(info.repo, model.commit)
     findings.extend(file_findings(model, files))
     if hidden(model, files):
-        client.check_access(info.repo)
-        raise RegistryError(
-            f"{info.repo}: the hub hides the digests of this repo's files", error_code=AUTHENTICATION_ERROR
-        )
+        client.refuse_masked(info.repo)
 
 
 def _locked_commit(client: HubClient, repo: str, commit: str) -> tuple[RepoInfo | Absence, bool]:
