@@ -90,10 +90,10 @@ def _system_error(error: OSError) -> VcmError:
 def fail(error: VcmError, *, json: bool) -> int:
     """Say what went wrong, and give the exit code for it."""
     if json:
-        output.print_json({"error": output.error_document(error)})
+        output.print_json({}, [error])
     told = _together((error, *error.others))
     for each in told[:_ERRORS_SHOWN]:
-        output.print_error(each, color=options().use_color)
+        output.print_error(each)
     if len(told) > _ERRORS_SHOWN:
         print(f"and {counted(len(told) - _ERRORS_SHOWN, 'error')} more", file=sys.stderr)
     return error.exit_code

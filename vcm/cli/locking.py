@@ -1,4 +1,4 @@
-"""``init``, ``add``, ``remove`` and ``lock``: what is required, and what it is pinned to."""
+"""``add``, ``remove`` and ``lock``: what is required, and what it is pinned to."""
 
 from __future__ import annotations
 
@@ -8,40 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from vcm.cli import output
-from vcm.cli.context import Json, Name, new_project, open_project, open_session, project_name
+from vcm.cli.context import Json, Name, open_project, open_session
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
 from vcm.core import names
-from vcm.core.lock import toml_string
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.plan import models_in_scope
 from vcm.core.wording import counted, did_you_mean
 from vcm.enforce import gate
 from vcm.errors import ConfigError
 from vcm.version import VERSION
-
-_TEMPLATE = """\
-[project]
-name = {name}
-
-# A model is what the program asks for by name, and where it comes from:
-#
-#   [models.frames]
-#   repo = "namespace/name"      # on the Hugging Face Hub
-#   version = "~=1.2"            # or: revision = "main"; neither: the default branch
-#   include = ["*.onnx", "*.json"]
-#
-# vcm add NAME REPO writes such a table, locks it and installs it.
-"""
-
-
-@command("init")
-def init() -> int:
-    """Make a models.toml in this folder (or --project DIR)."""
-    project = new_project("add a model with vcm add NAME REPO")
-    project.write_manifest(_TEMPLATE.format(name=toml_string(project_name(project))).encode())
-    print(f"Made {project.manifest_path}")
-    return 0
 
 
 @command("add")
