@@ -52,17 +52,18 @@ def init() -> int:
 @command("import")
 def import_models(
     source: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The application's YAML, or with --hf-cache a cache folder.")
+        Path | None, typer.Argument(metavar="FILE", help="The application's YAML; with --hf-cache, the cache's folder.")
     ] = None,
     hf_cache: Annotated[
         bool, typer.Option("--hf-cache", help="Take the models of the Hugging Face cache, without a network.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be taken.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be taken.")] = False,
     json: Json = False,
 ) -> int:
-    """Make a models.toml out of the models: section of a YAML file, or out of the Hugging Face cache.
+    """Make a models.toml out of YAML, or of the Hugging Face cache.
 
-    Of the cache, one commit of each model is taken: locked, installed and not downloaded again.
+    Of a YAML file, the models: section is read. Of the cache, one commit of each model is taken: locked, installed
+    and not downloaded again.
     """
     if hf_cache:
         return _import_cache(source, dry_run=dry_run, json=json)

@@ -51,7 +51,10 @@ def verify(
     all_groups: AllGroups = False,
     json: Json = False,
 ) -> int:
-    """Hash every byte of every installed model again."""
+    """Hash every byte of every installed model again.
+
+    Exit 1 where a model is missing, 4 where bytes are wrong.
+    """
     project = open_project()
     manifest = project.manifest()
     models = models_in_scope(manifest, project.fitting_lock(manifest), chosen_groups(group, all_groups))
@@ -134,7 +137,7 @@ def show(name: Name, json: Json = False) -> int:
 @command("path")
 def path(
     name: Name,
-    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="A file inside the model.")] = None,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A file inside the model.")] = None,
 ) -> int:
     """Where a model is: the bare path on standard output."""
     answer = _inspect(name)

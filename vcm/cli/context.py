@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from vcm.session import Session
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Groups = Annotated[list[str], typer.Option("--group", help="Also the models of this group (may be repeated).")]
+Groups = Annotated[
+    list[str], typer.Option("--group", metavar="NAME", help="Also the models of this group (may be repeated).")
+]
 AllGroups = Annotated[bool, typer.Option("--all-groups", help="The models of all groups.")]
-Name = Annotated[str, typer.Argument(help="The model's name in models.toml.")]
+Refresh = Annotated[
+    bool, typer.Option("--refresh", help="Ask the hub about everything, whatever it said in the last 24 hours.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name in models.toml.")]
 
 
 @dataclass(frozen=True, slots=True)

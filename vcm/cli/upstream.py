@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vcm.cli import output
-from vcm.cli.context import Json, open_project, open_session
+from vcm.cli.context import Json, Refresh, open_project, open_session
 from vcm.cli.dispatch import command
 from vcm.core.lock import Lock
 from vcm.core.manifest import Manifest
@@ -17,13 +17,11 @@ from vcm.store.project import Project
 
 @command("outdated")
 def outdated(
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the hub, whatever it said in the last hours.")
-    ] = False,
+    refresh: Refresh = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 when something is to do.")] = False,
     json: Json = False,
 ) -> int:
-    """What is newer than what is locked, what really changed in it, and what became of the repos."""
+    """What is newer, what changed in it, what became of the repos."""
     from vcm.cli import upstream_output
 
     project = open_project()
@@ -64,7 +62,7 @@ def confirm_lock(project: Project, manifest: Manifest, lock: Lock, *, json: bool
 @command("diff")
 def diff(
     old: Annotated[
-        Path | None, typer.Argument(metavar="[OLD.lock]", help="The older lock; by default the one git has committed.")
+        Path | None, typer.Argument(metavar="OLD.lock", help="The older lock; by default the one git has committed.")
     ] = None,
     json: Json = False,
 ) -> int:
