@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 
+from tests.conftest import TOKEN
 from vcm.core.lock import LockedModel
 from vcm.core.reporter import Reporter
 from vcm.errors import LOCK_OUTDATED, NETWORK_ERROR, LockError, RegistryError
@@ -18,7 +19,6 @@ from vcm.settings import Settings, Token, read_settings
 from vcm.store.project import Project
 from vcm.testing import Fault, HubSimulator
 
-TOKEN = "hf_simulatedTokenOfTheTests"
 WEIGHTS = hashlib.shake_128(b"weights").digest(4000)
 TEXT = '[models.m]\nrepo = "acme/m"\n'
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import closed_port
 from vcm.core.manifest import parse_manifest
 from vcm.errors import VcmError
 from vcm.session import Session
@@ -801,14 +801,8 @@ def test_a_working_folder_that_is_gone(vcm_process, tmp_path, monkeypatch):
         assert "Traceback" not in err
 
 
-def closed_port() -> str:
-    with contextlib.closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
 def test_no_hub(cache):
-    endpoint = closed_port()
+    endpoint = f"http://127.0.0.1:{closed_port()}"
     waits: list[float] = []
     session = Session(Settings(cache_dir=cache, endpoint=endpoint), sleep=waits.append)
     manifest = parse_manifest(b'[models.frames]\nrepo = "acme/frames"\n', vcm_version="1.0")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import oid_of
 from vcm.core.lock import parse_lock
 from vcm.store.files import _reflink
 from vcm.store.project import Project
@@ -195,10 +196,6 @@ def test_what_is_there_stays(arguments, config, project, vcm, plain, hf_repo):
 
 
 # From a Hugging Face cache
-
-
-def oid_of(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture

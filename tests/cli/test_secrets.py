@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TOKEN
 from vcm.testing import Fault, HubSimulator, LoggedRequest
 
-SECRET = "hf_simulatedTokenOfTheTests"
+SECRET = TOKEN
 COMMIT = "1234567890" * 4
 INFO = "/api/models/acme/gated"
 

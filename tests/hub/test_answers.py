@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import TOKEN
 from vcm.core.metadata import KeptAnswer
 from vcm.errors import AUTHENTICATION_ERROR, NETWORK_ERROR, ModelNotFoundError, RegistryError
 from vcm.hub.answers import Caching
@@ -17,7 +18,6 @@ from vcm.hub.http import NetworkFaultError
 from vcm.store.metadata import MetadataStore
 from vcm.testing import Fault, HubSimulator
 
-TOKEN = "hf_simulatedTokenOfTheTests"
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 100}
 DAY = 24 * 3600
 NOT_KNOWN = (

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
+from tests.conftest import TOKEN
 from vcm.core.metadata import Ref, RemoteFile, RepoInfo
 from vcm.errors import AUTHENTICATION_ERROR, NETWORK_ERROR, NOT_FOUND, ModelNotFoundError, RegistryError
 from vcm.hub import responses
 from vcm.hub.http import NetworkFaultError
 from vcm.testing import Fault, HubSimulator
 
-TOKEN = "hf_simulatedTokenOfTheTests"
 WEIGHTS = b"weights" * 100
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"config.json": b"{}", "onnx/model.onnx": WEIGHTS, "model.safetensors": WEIGHTS[1:]}

@@ -16,12 +16,12 @@ from time import sleep
 
 import pytest
 
+from tests.conftest import TOKEN, closed_port
 from vcm.errors import NETWORK_ERROR, RegistryError, VcmError
 from vcm.hub.http import CONNECTIONS, Address, HttpClient, NetworkFaultError, _check_redirect, origin, shown_url
 from vcm.testing import Fault
 from vcm.version import VERSION
 
-TOKEN = "hf_simulatedTokenOfTheTests"
 WEIGHTS = bytes(range(256)) * 16
 NETWORK_HINT = "check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR"
 
@@ -316,11 +316,6 @@ def test_a_redirect_whose_length_makes_no_sense(connect, loopback, http_answer, 
 
 
 # Failures of the way
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_nobody_listens(connect):

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from pyfakefs.fake_filesystem_unittest import Patcher
 
+from tests.conftest import TOKEN
 from vcm.core.manifest import parse_checksum
 from vcm.core.reporter import Reporter
 from vcm.errors import (
@@ -544,7 +545,7 @@ def test_a_server_that_falls_silent(hub, fetching, wanted):
 
 def test_no_secret_is_in_an_error_of_a_download(hub, fetching, wanted):
     hub.fail(cdn(cut_after=0, times=None))
-    made = fetching("hf_simulatedTokenOfTheTests")
+    made = fetching(TOKEN)
     with pytest.raises(ModelDownloadError) as caught:
         made.transfer.fetch(wanted)
     said = " ".join([str(caught.value), caught.value.hint, *(reason for _, reason in made.notes.waits)])

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.conftest import TOKEN
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.outdated import News, Release
 from vcm.errors import AUTHENTICATION_ERROR, NETWORK_ERROR
@@ -319,7 +320,7 @@ def test_gated_since(repo, locked):
 
 
 def test_gated_all_the_while(hub, locked, session, read_manifest):
-    token = "hf_simulatedTokenOfTheTests"
+    token = TOKEN
     hub.add_repo("acme/gated", FILES, gated="auto")
     hub.grant(token, "acme/gated")
     manifest = read_manifest('[models.m]\nrepo = "acme/gated"\n')
@@ -334,7 +335,7 @@ def test_disabled(repo, locked):
     assert (kinds(found), found.allowed, found.latest) == (["disabled"], None, None)
 
 
-@pytest.mark.parametrize("token", [None, "hf_simulatedTokenOfTheTests"])
+@pytest.mark.parametrize("token", [None, TOKEN])
 def test_gone(token, hub, repo, locked):
     later = locked()
     hub.remove("acme/m")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TOKEN
 from vcm import HuggingFaceRegistry, ModelMetadata, ModelNotFoundError, RegistryError
 from vcm.errors import NOT_FOUND
 from vcm.hub.http import NetworkFaultError
@@ -18,7 +19,6 @@ from vcm.settings import read_settings
 from vcm.store.metadata import MetadataStore, _parsed, _text
 from vcm.testing import Fault, HubSimulator, SimulatedRepo
 
-TOKEN = "hf_simulatedTokenOfTheTests"
 SMALL = b"{}\n"
 WEIGHTS = bytes(range(256)) * 16
 DATE = "2026-01-31T12:00:00.000Z"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import TOKEN
 from vcm.core.lock import Lock, LockedFile, LockedModel, lock_text, parse_lock
 from vcm.errors import (
     AUTHENTICATION_ERROR,
@@ -23,7 +24,6 @@ from vcm.errors import (
 )
 from vcm.testing import Fault, HubSimulator
 
-TOKEN = "hf_simulatedTokenOfTheTests"
 WEIGHTS = hashlib.shake_128(b"weights").digest(4000)
 FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS}
 

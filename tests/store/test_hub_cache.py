@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,16 +10,13 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 from pyfakefs.helpers import set_uid
 
+from tests.conftest import oid_of
 from vcm.core.metadata import RemoteFile
 from vcm.settings import read_settings
 from vcm.store.hub_cache import CachedRepo, HubCache, folder_name
 
 COMMIT = "1234567890" * 4
 CONFIG = b'{"hidden_size": 8}'
-
-
-def oid_of(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture
