@@ -19,12 +19,12 @@ ALLOWED = {
     "settings": {"core", "errors"},
     "store": {"core", "errors", "version"},
     "hub": {"core", "errors", "version"},
-    "install": {"hub", "store", "settings", "core", "errors"},
+    "install": {"hub", "store", "core", "errors"},
     "resolve": {"install", "hub", "store", "settings", "core", "errors"},
     "session": {"resolve", "install", "hub", "store", "settings", "core", "errors"},
-    "enforce": {"session", "resolve", "install", "store", "settings", "core", "errors"},
+    "enforce": {"session", "resolve", "store", "settings", "core", "errors"},
     "testing": set(),
-    "cli": {"enforce", "session", "resolve", "install", "store", "settings", "core", "errors", "version", "testing"},
+    "cli": {"enforce", "session", "install", "store", "settings", "core", "errors", "version", "testing"},
     "__init__": {"enforce", "resolve", "errors", "version"},
     "__main__": {"cli"},
 }
@@ -32,6 +32,7 @@ ALLOWED = {
 OUTSIDE = {
     "requests": {"hub"},
     "urllib3": {"hub"},
+    "ssl": {"hub"},
     "socket": {"testing"},
     "http": {"testing"},
     "tqdm": {"cli"},
@@ -39,13 +40,17 @@ OUTSIDE = {
     "filelock": {"store"},
     "platformdirs": {"settings"},
     "time": {"hub", "session", "enforce", "cli", "testing"},
+    "datetime": {"resolve", "testing"},
+    "logging": {"enforce"},
+    "subprocess": {"store", "cli"},
     "tempfile": {"cli"},
     "shutil": {"store"},
+    "fcntl": {"store"},
 }
 # The rules touch nothing: no disk, no clock, no environment, no log.
-PURE = {"os", "io", "pathlib", "random", "logging", "subprocess", "datetime", "threading", *OUTSIDE}
+PURE = {"os", "io", "pathlib", "random", "threading", *OUTSIDE}
 # Where an import may wait until it is used, because the gate must start fast.
-LAZY = {"__main__", "cli", "settings", "store", "install", "resolve", "session", "enforce", "core"}
+LAZY = {"__main__", "cli", "settings", "store", "session", "enforce", "core"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
 
