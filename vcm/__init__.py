@@ -10,11 +10,11 @@ A program needs two names from here::
 The map, from the rules to the terminal; each package may import what stands above it:
 
     errors, version   every error; the version
-    core              the rules: manifest, lock, selection, plan; values in, values out
+    core              the rules: manifest, lock, selection, policy, plan; values in, values out
     settings          the one reader of the environment
-    store             the disk: blobs, snapshots, project files
+    store             the disk: blobs, snapshots, project files, caches
     hub               the network: HTTP, the hub's API
-    install           hub → store: transfers, syncing
+    install           bytes → store: transfers, syncing, adopting
     resolve           hub → lock: choosing, following, what has changed since
     session           one run over one project: what to ask, what to install
     enforce           yes or no: the gate, ModelManager, AnalysisPipeline

@@ -272,7 +272,7 @@ class Session:
     def _file_url(self, model: LockedModel, file: LockedFile) -> str:
         if model.url is not None:
             return model.url
-        assert model.repo is not None and model.commit is not None  # noqa: S101, PT018
+        assert model.repo is not None and model.commit is not None
         return self._connect()[0].file_url(model.repo, model.commit, file.path)
 
 

@@ -126,7 +126,7 @@ class ModelDifference:
     def model(self) -> LockedModel:
         """The model as it is now, or as it was last."""
         model = self.after or self.before
-        assert model is not None  # noqa: S101
+        assert model is not None
         return model
 
     @property

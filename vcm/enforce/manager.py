@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional  # noqa: UP035  (the published signatures)
+from typing import TYPE_CHECKING, Dict, List, Optional
 
 from vcm.core import names
 from vcm.core.lock import LockedFile, LockedModel
@@ -37,7 +37,7 @@ class ModelManager:
     here. With one made by hand, each source's own checksum does.
     """
 
-    def __init__(self, config: Config, registry: Optional[HuggingFaceRegistry] = None) -> None:  # noqa: UP045
+    def __init__(self, config: Config, registry: Optional[HuggingFaceRegistry] = None) -> None:
         """Take a configuration.
 
         Args:
@@ -75,9 +75,9 @@ class ModelManager:
 
     def verify_models(
         self,
-        sources: Optional[List[ModelSource]] = None,  # noqa: UP006, UP045
-        progress_callback: Optional[ProgressCallback] = None,  # noqa: UP045
-    ) -> Dict[str, bool]:  # noqa: UP006
+        sources: Optional[List[ModelSource]] = None,
+        progress_callback: Optional[ProgressCallback] = None,
+    ) -> Dict[str, bool]:
         """Have every model here and verified; what is there already is left as it is.
 
         Args:

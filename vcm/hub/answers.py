@@ -141,7 +141,7 @@ class Answers:
         if answer is not None:
             value = question.read(answer)
         else:
-            assert found is not None  # noqa: S101
+            assert found is not None
             answer, value = replace(found[0], fetched=int(self._caching.clock())), found[1]
         if self._caching.store is not None and question.is_whole(value):
             self._caching.store.write(question.repo, answer)

@@ -1,1 +1,1 @@
-"""Moving bytes from the hub to the store."""
+"""Moving bytes into the store: from the hub, from folders, from the Hugging Face cache."""

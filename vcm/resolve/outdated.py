@@ -119,7 +119,7 @@ class _Question:
     """What is new of one model that was locked from a repo."""
 
     def __init__(self, client: HubClient, model: LockedModel, requirement: Requirement) -> None:
-        assert model.repo is not None and model.commit is not None  # noqa: S101, PT018
+        assert model.repo is not None and model.commit is not None
         self._client = client
         self._model = model
         self._requirement = requirement

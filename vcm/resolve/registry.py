@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event
-from typing import Dict, List, Optional  # noqa: UP035  (the published signatures)
+from typing import Dict, List, Optional
 
 from vcm.core import names
 from vcm.core.metadata import Freshness, Ref, RemoteFile, RepoInfo
@@ -47,12 +47,12 @@ class ModelMetadata:
     """
 
     name: str
-    versions: List[str] = field(default_factory=list)  # noqa: UP006
-    checksums: Dict[str, str] = field(default_factory=dict)  # noqa: UP006
-    sizes: Dict[str, int] = field(default_factory=dict)  # noqa: UP006
+    versions: List[str] = field(default_factory=list)
+    checksums: Dict[str, str] = field(default_factory=dict)
+    sizes: Dict[str, int] = field(default_factory=dict)
     deprecated: bool = False
-    replacement: Optional[str] = None  # noqa: UP045
-    last_updated: Optional[datetime] = None  # noqa: UP045
+    replacement: Optional[str] = None
+    last_updated: Optional[datetime] = None
 
 
 class HuggingFaceRegistry:
@@ -69,7 +69,7 @@ class HuggingFaceRegistry:
 
     def __init__(
         self,
-        cache_dir: Optional[Path] = None,  # noqa: UP045
+        cache_dir: Optional[Path] = None,
         ttl_hours: int = 24,
         *,
         settings: Settings | None = None,
@@ -106,7 +106,7 @@ class HuggingFaceRegistry:
                 # What the hub said some time ago is no reason to refuse today.
                 return _metadata(client.revalidating(), repo)
 
-    def get_cached_metadata(self, model_name: str) -> Optional[ModelMetadata]:  # noqa: UP045
+    def get_cached_metadata(self, model_name: str) -> Optional[ModelMetadata]:
         """What the hub said within the last ``ttl_hours``; None where that is not all there is to say. No network."""
         try:
             client = self._client("cached")
@@ -123,7 +123,7 @@ class HuggingFaceRegistry:
         """What the hub says now; raises as ``query_model``."""
         return self.query_model(model_name, force_refresh=True)
 
-    def clear_cache(self, model_name: Optional[str] = None) -> None:  # noqa: UP045
+    def clear_cache(self, model_name: Optional[str] = None) -> None:
         """Forget what the hub said of a model, or of all of them.
 
         Raises:

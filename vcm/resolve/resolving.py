@@ -185,7 +185,7 @@ class Resolver:
     def _keep(self, requirement: Requirement, before: LockedModel) -> _Pinned | None:
         """The model at the commit it is locked to; None when the repo is gone, or is another one by now."""
         repo = before.repo if before.fallback_for else requirement.repo
-        assert repo is not None and before.commit is not None  # noqa: S101, PT018
+        assert repo is not None and before.commit is not None
         known = (before.repo, before.asked)
         try:
             info = self._client.info(repo, before.commit)

@@ -57,7 +57,7 @@ def confirm(client: HubClient, models: Iterable[LockedModel], wait: Wait, cancel
 
 
 def _look_at_repo(client: HubClient, model: LockedModel, findings: list[Finding]) -> None:
-    assert model.repo is not None and model.commit is not None  # noqa: S101, PT018
+    assert model.repo is not None and model.commit is not None
 
     def note(notices: Iterable[Notice]) -> None:
         findings.extend(map(of_notice, notices))

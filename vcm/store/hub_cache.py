@@ -144,7 +144,7 @@ class HubCache:
         Raises:
             ValueError: one of them is not there, or cannot be trusted to be: says which and why.
         """
-        assert self.folder is not None  # noqa: S101
+        assert self.folder is not None
         try:
             return self._snapshot(self.folder / folder_name(repo), commit)
         except OSError as error:

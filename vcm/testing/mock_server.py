@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Self, Tuple  # noqa: UP035 - the published signature of this class
+from typing import Dict, Self, Tuple
 from urllib.parse import quote, urlsplit
 
 from vcm.testing.hub import HubSimulator
@@ -31,7 +31,7 @@ class MockHuggingFaceServer:
         ValueError: two names mean the same repository.
     """
 
-    def __init__(self, models: Dict[str, bytes]) -> None:  # noqa: UP006
+    def __init__(self, models: Dict[str, bytes]) -> None:
         self.hub = HubSimulator()
         self._repos = {name: name if "/" in name else f"{NAMESPACE}/{name}" for name in models}
         for name, content in models.items():
@@ -44,7 +44,7 @@ class MockHuggingFaceServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> Tuple[str, int]:  # noqa: UP006
+    def start(self) -> Tuple[str, int]:
         """Start serving and return host and port of the Hub origin.
 
         Raises:
