@@ -1,8 +1,8 @@
 """What the taken files refer to must be taken too: shards, configurations, tokenizers, components.
 
 Only what a file says counts, or its own name (one shard of three, the graph to which weights belong); nothing is
-guessed. Weights in another format than the taken ones were left out by
-decision, and so was a whole set of shards whose index came along beside the weights that were chosen.
+guessed. Weights in another format than the taken ones were left out by decision, and so was a whole set of shards whose
+index came along beside the weights that were chosen.
 """
 
 from __future__ import annotations
