@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,8 +153,8 @@ def test_nothing_is_left_to_take(hub, lock):
     hub.add_repo("acme/m", FILES)
     with pytest.raises(ModelNotFoundError) as caught:
         lock('[models.m]\nrepo = "acme/m"\ninclude = ["*.gguf"]')
-    assert str(caught.value) == "m: acme/m has no file that [models.m] takes"
-    assert caught.value.hint == "check include and exclude in models.toml"
+    assert str(caught.value) == "m: acme/m has no file like *.gguf"
+    assert caught.value.hint == "check include and exclude under [models.m]"
 
 
 def test_pickles_are_refused_before_a_byte_is_fetched(hub, lock):
@@ -617,3 +618,61 @@ def test_what_befell_all_models_is_said_once(vcm, manifest, monkeypatch):
             "hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR\n"
         ),
     )
+
+
+# Conservative, whatever the tables are called
+
+
+def test_a_table_that_is_renamed_moves_nothing(hub, session, lock):
+    repo = hub.add_repo("acme/m", FILES, card={"new_version": "acme/n"})
+    first = lock('[models.m]\nrepo = "acme/m"')
+    repo.commit({"config.json": b"{2}"})
+    within = session()
+    renamed = lock('[models.renamed]\nrepo = "acme/m"', first, within=within)
+    assert only(renamed) == replace(only(first), name="renamed")
+    assert within.reporter.notices == []
+    # Nor does one that is added beside it, unless it asks for something else.
+    both = lock('[models.m]\nrepo = "acme/m"\n[models.n]\nrepo = "acme/m"\ninclude = ["*.json"]', first)
+    assert {model.commit for model in both.models} == {only(first).commit}
+    other = lock('[models.m]\nrepo = "acme/m"\n[models.n]\nrepo = "acme/m"\nrevision = "main"', first)
+    assert other.get("n").commit == repo.head()
+    upgraded = lock('[models.renamed]\nrepo = "acme/m"', first, upgrade={"renamed"})
+    assert only(upgraded).commit == repo.head()
+
+
+def test_a_direct_file_whose_table_is_renamed_is_not_fetched_again(hub, lock):
+    url = hub.add_file("m.onnx", WEIGHTS)
+    first = lock(f'[models.m]\nurl = "{url}"')
+    hub.clear_requests()
+    assert only(lock(f'[models.n]\nurl = "{url}"', first)).files == only(first).files
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    "text", ['[models.n]\nrepo = "acme/m"', '[models.m]\nrepo = "acme/m"\n[models.n]\nrepo = "acme/m"']
+)
+def test_a_stranger_under_a_locked_name_is_refused_by_any_table(hub, lock, text):
+    hub.add_repo("acme/m", FILES)
+    first = lock('[models.m]\nrepo = "acme/m"')
+    hub.remove("acme/m")
+    hub.add_repo("acme/m", FILES)
+    with pytest.raises(RegistryError) as caught:
+        lock(text + '\nrevision = "main"', first)
+    error = next(each for each in (caught.value, *caught.value.others) if each.model == "n")
+    assert error.error_code == CHECKSUM_MISMATCH
+    assert "acme/m is not the repo that was locked" in error.message
+    assert error.hint == "look at who owns it now; to trust it all the same: vcm remove m, then vcm add it again"
+
+
+def test_that_a_repo_has_a_new_name_is_said_once(hub, session, lock):
+    repo = hub.add_repo("acme/old", FILES)
+    text = '[models.m]\nrepo = "acme/old"'
+    first = lock(text)
+    hub.rename("acme/old", "acme/new")
+    within = session()
+    second = lock(text + '\nexclude = ["*.md"]', first, within=within)
+    assert within.reporter.notices == ["m: acme/old is called acme/new now"]
+    repo.commit({"config.json": b"{2}"})
+    within = session()
+    lock(text, second, upgrade={"m"}, within=within)
+    assert within.reporter.notices == []

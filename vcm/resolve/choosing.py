@@ -41,16 +41,13 @@ class Choice:
     ref: str | None = None
     passed_over: tuple[str, ...] = ()
 
-    def notices(self, requirement: Requirement) -> list[str]:
+    def notices(self) -> list[str]:
         """What was decided on the way and is worth knowing, one line each."""
-        name, selection = requirement.name, self.selection
-        notices = []
-        if self.passed_over:
-            notices.append(f"{name}: {listed(self.passed_over)} lacks the wanted files; {self.ref} was taken instead")
-        notices += [f'{name}: no file of {self.info.repo} matches "{each}"' for each in selection.unmatched]
+        selection = self.selection
+        notices = [f'no file of {self.info.repo} matches "{each}"' for each in selection.unmatched]
         if selection.left_out:
             notices.append(
-                f"{name}: took the weights in {selection.format}; left out {listed(selection.left_out)}, "
+                f"took the weights in {selection.format}; left out {listed(selection.left_out)}, "
                 f"which saves {byte_count(selection.saved)}"
             )
         return notices
