@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import warnings
 from typing import Any
 
 import pytest
@@ -376,3 +378,34 @@ def test_the_advice_always_takes_exactly_one_variant(paths):
     include = tuple(json.loads(caught.value.hint.partition("include = ")[2]))
     spec = GitIgnoreSpec.from_lines(include)
     assert len({variant(path) for path in paths if spec.match_file(path)}) == 1
+
+
+# Patterns, and the warnings that Python has for some of them
+
+
+@settings(CALM, max_examples=1000)
+@given(st.text("[]!^-&~|ab*?/", max_size=10))
+def test_no_pattern_makes_python_warn(pattern):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with contextlib.suppress(ConfigError):
+            chosen("a b", include=(pattern,))
+
+
+@pytest.mark.parametrize("pattern", ["[[a]", "[a--b]", "[a&&b]", "[]||]"])
+def test_a_pattern_of_which_python_warns_is_no_glob(pattern):
+    assert str(refusal("a", exclude=(pattern,))) == f'm: exclude: "{pattern}" is no gitignore-style glob'
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [(r"\[a--b].json", "[a--b].json"), ("a--b&&[a].json", "a--b&&a.json"), ("[--a].json", "-.json")],
+)
+def test_a_pattern_that_only_looks_so_is_one(pattern, path):
+    assert taken(path, include=(pattern,)) == [path]
+
+
+def test_choosing_leaves_the_warnings_of_the_program_alone(monkeypatch):
+    # They are the whole program's: two threads that put them back in the wrong order make errors of them for good.
+    monkeypatch.delattr(warnings, "catch_warnings")
+    assert taken("a b c", include=("a", "[b]"), exclude=("c*",)) == ["a", "b"]

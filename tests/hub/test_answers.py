@@ -294,6 +294,25 @@ def test_a_cache_that_cannot_be_written_changes_nothing_else(hub, repo, connect,
     assert not client.reused("acme/tiny")
 
 
+class FullDisk(MetadataStore):
+    """What was kept before is there, and nothing more is kept."""
+
+    def write(self, repo: str, answer: KeptAnswer) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("freshness", ["refresh", "revalidate", "normal"])
+def test_an_old_answer_that_cannot_be_replaced_does_not_come_back(  # noqa: PLR0917
+    hub, repo, run, store, clock, connect, freshness
+):
+    run().info("acme/tiny", None)
+    new = repo.commit({"config.json": b"{1}"})
+    clock.now += DAY
+    caching = Caching(store=FullDisk(store.folder.parent), clock=clock, freshness=freshness)
+    client = connect(hub.endpoint, caching=caching).client
+    assert [client.info("acme/tiny", None).commit for _ in range(3)] == [new] * 3
+
+
 # Offline
 
 
@@ -412,8 +431,42 @@ def test_hidden_digests_are_not_kept(hub, run, store):
     hub.grant(TOKEN, "acme/gated")
     allowed = run(token=TOKEN).tree("acme/gated", repo.head())
     assert not any(file.masked for file in allowed)
-    assert run().tree("acme/gated", repo.head()) == allowed
+    # Who has no access sees what he would see without a cache, and does not take away what is known.
+    assert any(file.masked for file in run().tree("acme/gated", repo.head()))
+    hub.clear_requests()
+    assert run(token=TOKEN).tree("acme/gated", repo.head()) == allowed
+    assert run(offline=True).tree("acme/gated", repo.head()) == allowed
+    assert run("cached", offline=True).tree("acme/gated", repo.head()) == allowed
+    assert hub.requests == []
     assert not any(b"*" * 64 in data for data in kept(store))
+
+
+def test_what_a_token_opened_is_closed_to_who_has_none(hub, run):
+    repo = hub.add_repo("acme/private", FILES, private=True)
+    hub.grant(TOKEN, "acme/private")
+    questions: tuple[Callable[[Any], Any], ...] = (
+        lambda client: client.info("acme/private", None),
+        lambda client: client.refs("acme/private"),
+        lambda client: client.tree("acme/private", repo.head()),
+    )
+    for question in questions:
+        question(run(token=TOKEN))
+        with pytest.raises(ModelNotFoundError):
+            question(run())
+        hub.clear_requests()
+        question(run(token=TOKEN))
+        question(run(offline=True))
+        assert hub.requests == []
+
+
+def test_what_everybody_is_told_is_asked_once_more_and_then_serves_everybody(hub, repo, run):
+    first = everything(run(token=TOKEN), repo.head())
+    asked(hub)
+    assert everything(run(), repo.head()) == first
+    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(True, 304)] * 5
+    for token in (None, TOKEN, None):
+        assert everything(run(token=token), repo.head()) == first
+    assert asked(hub) == []
 
 
 def test_hidden_digests_of_a_cache_are_not_believed(hub, repo, run, store, clock):

@@ -12,7 +12,7 @@ import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
@@ -313,6 +313,47 @@ def test_a_redirect_whose_length_makes_no_sense(connect, loopback, http_answer, 
     server = loopback(answer)
     with contextlib.suppress(NetworkFaultError):
         assert read(connect(server.url).http, f"{server.url}/start") == b"end"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("GET", b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n"),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+    ],
+)
+def test_an_answer_that_nobody_reads_leaves_its_connection_for_the_next_request(connect, loopback, method, answer):
+    asked = []
+
+    def serve(connection, _):
+        # Every request that comes over one connection.
+        more = b"\r\n\r\n"
+        while more:
+            asked.append(more)
+            connection.sendall(answer)
+            more = connection.recv(65536)
+
+    server = loopback(serve)
+    http = connect(server.url).http
+    for _ in range(3):
+        with http.request(method, f"{server.url}/x") as got:
+            assert got.status == int(answer[9:12])
+    assert (len(server.asked), len(asked)) == (1, 3)
+
+
+def test_who_is_called_off_does_not_wait_for_the_rest_of_an_answer(connect, loopback, http_answer):
+    def answer(connection, _):
+        connection.sendall(http_answer(headers={"Content-Length": "100"}, body=b"x" * 40, length=False))
+        server.stopping.wait(5)
+
+    server = loopback(answer)
+    began = monotonic()
+    with pytest.raises(KeyboardInterrupt), connect(server.url).http.request("GET", f"{server.url}/x"):
+        raise KeyboardInterrupt
+    assert monotonic() - began < 2
 
 
 # Failures of the way

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from pathspec import GitIgnoreSpec
@@ -42,6 +42,8 @@ _COMMON_CHOICES = (
     "BF16",
 )
 _MOST_TRIED = 20
+_NESTED_SET = re.compile(r"(?<!\\)\[[!^]?(?:\[|.[^\]]*(?:--|&&|~~|\|\|))")
+"""What Python's own patterns may take for a set within a set some day; it warns of it, and warnings are everybody's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,24 +117,29 @@ def _matcher(requirement: Requirement) -> Callable[[RemoteFile], bool]:
 
 
 def _spec(key: Literal["include", "exclude"], requirement: Requirement) -> GitIgnoreSpec:
+    globs = []
     for pattern in getattr(requirement, key):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                GitIgnoreSpec.from_lines([pattern])
-        except (ValueError, re.error, FutureWarning):
+            globs.append(_glob(pattern))
+        except (ValueError, re.error):
             raise ConfigError(
                 f'{key}: "{pattern}" is no gitignore-style glob',
                 hint=f"mend it under [models.{requirement.name}] in models.toml",
                 model=requirement.name,
             ) from None
-    return GitIgnoreSpec.from_lines(getattr(requirement, key))
+    return GitIgnoreSpec([part for glob in globs for part in glob.patterns])
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> GitIgnoreSpec:
+    if _NESTED_SET.search(pattern):
+        raise ValueError(pattern)
+    return GitIgnoreSpec.from_lines([pattern])
 
 
 def _unmatched(files: list[RemoteFile], patterns: Iterable[str]) -> tuple[str, ...]:
     def matches_any(pattern: str) -> bool:
-        spec = GitIgnoreSpec.from_lines([pattern])
-        return any(spec.match_file(file.path) for file in files)
+        return any(_glob(pattern).match_file(file.path) for file in files)
 
     return tuple(pattern for pattern in patterns if not pattern.startswith("!") and not matches_any(pattern))
 

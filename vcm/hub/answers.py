@@ -27,8 +27,8 @@ class AnswerStore(Protocol):
     def read(self, repo: str, address: str) -> KeptAnswer | None:
         """The answer that is kept for an address."""
 
-    def write(self, repo: str, answer: KeptAnswer) -> None:
-        """Keep an answer."""
+    def write(self, repo: str, answer: KeptAnswer) -> bool:
+        """Keep an answer, and say whether it is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,13 @@ class Answers:
     Args:
         caching: how known answers are used.
         offline: whether nobody can be asked; an answer of any age does then.
+        with_token: whether a token is sent. Who sends none asks for himself what another was told who sent one.
     """
 
-    def __init__(self, caching: Caching, *, offline: bool, run: _Run | None = None) -> None:
+    def __init__(self, caching: Caching, *, offline: bool, with_token: bool, run: _Run | None = None) -> None:
         self._caching = caching
         self._offline = offline
+        self._with_token = with_token
         self._run = run or _Run(caching.clock())
         self._reused: set[str] = set()
 
@@ -106,7 +108,8 @@ class Answers:
         """The same run, with another idea of which known answers do; one that was stricter stays so."""
         if self._caching.freshness not in ("normal", "revalidate"):
             return self
-        return type(self)(replace(self._caching, freshness=freshness), offline=self._offline, run=self._run)
+        caching = replace(self._caching, freshness=freshness)
+        return type(self)(caching, offline=self._offline, with_token=self._with_token, run=self._run)
 
     def find(
         self, question: Question[Value], fetch: Callable[[str | None], KeptAnswer | None]
@@ -143,8 +146,9 @@ class Answers:
         else:
             assert found is not None  # noqa: S101
             answer, value = replace(found[0], fetched=int(self._caching.clock())), found[1]
-        if self._caching.store is not None and question.is_whole(value):
-            self._caching.store.write(question.repo, answer)
+        store, kept = self._caching.store, replace(answer, with_token=self._with_token)
+        # Where it cannot be kept there may still be an old one, which must not pass for it.
+        if store is not None and question.is_whole(value) and store.write(question.repo, kept):
             self._run.fetched.add(question.address)
         return value, answer.following
 
@@ -163,7 +167,7 @@ class Answers:
         freshness, now = self._caching.freshness, self._caching.clock()
         if question.address in self._run.fetched or (self._offline and freshness != "cached"):
             return True
-        if freshness == "refresh":
+        if freshness == "refresh" or (kept.with_token and not self._with_token and freshness != "cached"):
             return False
         if freshness == "revalidate":
             return self._run.began <= kept.fetched <= now

@@ -59,7 +59,7 @@ class HubClient:
         self._wait = wait
         caching = caching or Caching()
         self._clock = caching.clock
-        self._answers = Answers(caching, offline=http.is_offline)
+        self._answers = Answers(caching, offline=http.is_offline, with_token=address.token is not None)
 
     def reused(self, repo: str) -> bool:
         """Whether this client said something of the repo that nobody asked the hub in this run."""

@@ -34,7 +34,7 @@ READ_SECONDS = 300.0
 
 _CHUNK = 1 << 20
 _MOST_REDIRECTS = 10
-_REDIRECT_BODY = 1 << 16
+_DROPPED_BODY = 1 << 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CONNECTIONS = 24
 """To one host at a time; who wants another waits. So nobody may ask for one thing while reading another."""
@@ -209,8 +209,11 @@ class HttpClient:
             if answer.status not in _REDIRECTS or not location:
                 try:
                     yield answer
-                finally:
+                except BaseException:
+                    # Whoever is called off shall not wait for the rest of a body.
                     response.close()
+                    raise
+                _drop(response)
                 return
             _drop(response)
             url = _checked_redirect(url, location, first, leave_origin=leave_origin)
@@ -280,10 +283,10 @@ def _prepared(method: str, url: str, headers: Mapping[str, str]) -> requests.Pre
 
 
 def _drop(response: requests.Response) -> None:
-    """Be done with a redirect. Its small body, read to the end, leaves the connection ready for the next request."""
-    length = Answer(response, "").length
+    """Be done with an answer. What is left of a small body, read to the end, saves the next request its connection."""
+    left = response.raw.length_remaining
     try:
-        if length is not None and length <= _REDIRECT_BODY:
+        if left is not None and left <= _DROPPED_BODY:
             response.raw.read()
     except (urllib3.exceptions.HTTPError, OSError):
         pass
