@@ -49,6 +49,11 @@ class MetadataStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, _text(answer), durable=False)
 
+    def forget(self, repo: str, address: str) -> None:
+        """Keep no answer for an address any more; one that cannot be removed stays."""
+        with suppress(OSError, ValueError):
+            self._path(repo, address).unlink(missing_ok=True)
+
     def clear(self, repo: str | None = None) -> None:
         """Forget what is known of one repo, or everything."""
         with suppress(OSError):
