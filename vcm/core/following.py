@@ -11,6 +11,9 @@ from vcm.core.configs import ADAPTER_CONFIG, base_name, code_references, is_conf
 from vcm.core.metadata import RepoInfo
 
 CARD = "README.md"
+CODE_ALONE = ("*.py",)
+"""What is included of a repo that is wanted for its code: no weights."""
+
 _LONGEST_NAME = 96
 _LONGEST_SLUG = 48
 _LONGEST_SHOWN = 80

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 
 from vcm.core.completeness import gaps, refuse_gaps
-from vcm.core.following import Reference, entry_name, python_files, references
+from vcm.core.following import CODE_ALONE, Reference, entry_name, python_files, references
 from vcm.core.formats import weight_format
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
@@ -43,8 +43,8 @@ from vcm.store.store import Store
 _LARGEST_READ = 16 << 20
 """Bytes: what is larger is no configuration, whatever it is called."""
 _WORDS = {"base-model": "base model", "code": "code"}
-_TAKEN = {"base-model": (), "code": ("*.py",)}
-"""What is included of a repo that is pulled in; of one that is wanted for its code, no weights."""
+_TAKEN = {"base-model": (), "code": CODE_ALONE}
+"""What is included of a repo that is pulled in."""
 
 
 @dataclass(frozen=True, slots=True)
