@@ -15,7 +15,7 @@ from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
 from vcm.core.manifest import Manifest, Requirement
 from vcm.core.metadata import Freshness
 from vcm.core.plan import Plan
-from vcm.core.policy import refuse_violations
+from vcm.core.policy import is_undecided, refuse_violations
 from vcm.core.reporter import Reporter
 from vcm.errors import RegistryError
 from vcm.settings import Settings
@@ -148,7 +148,7 @@ class Session:
             locking = Locking(before, before)
         else:
             locking = self._lock(manifest, before, kept, open_questions, upgrade)
-        refuse_violations(manifest.policy, locking.after.models, time.time())
+        refuse_violations(manifest.policy, locking.after.models, time.time(), just_locked=True)
         return locking
 
     def _lock(
@@ -300,11 +300,9 @@ def _unchanged(
     # the other.
     moved = _repos(manifest) ^ _repos(edited_from)
     kept = {name: models for name, models in kept.items() if not any(_may_name(store, each, moved) for each in models)}
-    if manifest.policy.min_age is not None:
-        # A policy of age that came after the lock: it needs to know when each commit was made.
-        undated = {model.root for model in before.models if model.source == "huggingface" and not model.committed}
-        kept = {name: models for name, models in kept.items() if name not in undated}
-    return kept
+    # A policy that came after the lock may need to know what nobody asked the hub for.
+    undecided = {model.root for model in before.models if is_undecided(manifest.policy, model)}
+    return {name: models for name, models in kept.items() if name not in undecided}
 
 
 def _repos(manifest: Manifest) -> set[str]:

@@ -619,3 +619,22 @@ def test_an_unauthorized_answer_does_not_hide_behind_a_kept_one(hub, repo, run, 
     with pytest.raises(RegistryError) as caught:
         run().info("acme/tiny", None)
     assert caught.value.error_code == AUTHENTICATION_ERROR
+
+
+@pytest.mark.parametrize("what", ["gone", "disabled"])
+def test_an_answer_that_the_hub_takes_back_serves_nobody_any_more(hub, repo, run, store, what):
+    run().info("acme/tiny", None)
+    run().refs("acme/tiny")
+    if what == "gone":
+        hub.remove("acme/tiny")
+    else:
+        repo.disabled = True
+    with pytest.raises(ModelNotFoundError):
+        run("refresh").info("acme/tiny", None)
+    with pytest.raises(ModelNotFoundError):
+        run().info("acme/tiny", None)
+    with pytest.raises(RegistryError) as caught:
+        run(offline=True).info("acme/tiny", None)
+    assert told(caught) == (NOT_KNOWN[0].format("acme/tiny"), NOT_KNOWN[1])
+    # What it was not asked about may still hold.
+    run().refs("acme/tiny")

@@ -42,6 +42,16 @@ def test_what_is_kept_comes_back(answers):
     assert answers.read("acme/other", ADDRESS) is None
 
 
+def test_one_answer_is_forgotten(answers):
+    other = replace(ANSWER, address=f"{ADDRESS}?other")
+    answers.forget("acme/frames", ADDRESS)
+    answers.write("acme/frames", ANSWER)
+    answers.write("acme/frames", other)
+    answers.forget("acme/frames", ADDRESS)
+    assert answers.read("acme/frames", ADDRESS) is None
+    assert answers.read("acme/frames", other.address) == other
+
+
 @given(
     st.builds(
         KeptAnswer,
@@ -145,6 +155,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
     assert answers.read("acme/frames", ADDRESS) is None
     answers.clear()
     answers.clear("acme/frames")
+    answers.forget("acme/frames", ADDRESS)
     assert (tmp_path / "file").read_bytes() == b"precious"
 
 

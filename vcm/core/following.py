@@ -14,6 +14,9 @@ from vcm.core.metadata import RepoInfo
 from vcm.core.wording import printable
 
 CARD = "README.md"
+CODE_ALONE = ("*.py",)
+"""What is included of a repo that is wanted for its code: no weights."""
+
 _LONGEST_SLUG = 48
 _LONGEST_SHOWN = 80
 

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Generic, Protocol, Self, TypeVar
 
 from vcm.core.metadata import Freshness, KeptAnswer
-from vcm.errors import RegistryError
+from vcm.errors import ModelNotFoundError, RegistryError
 
 TTL_HOURS = 24.0
 """Hours that an answer serves which may change."""
@@ -22,13 +22,16 @@ Value = TypeVar("Value")
 
 
 class AnswerStore(Protocol):
-    """Keeps answers over runs. Neither method fails: what cannot be kept or read is not there."""
+    """Keeps answers over runs. No method fails: what cannot be kept or read is not there."""
 
     def read(self, repo: str, address: str) -> KeptAnswer | None:
         """The answer that is kept for an address."""
 
     def write(self, repo: str, answer: KeptAnswer) -> bool:
         """Keep an answer, and say whether it is kept."""
+
+    def forget(self, repo: str, address: str) -> None:
+        """Keep none for an address any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +142,19 @@ class Answers:
         fetch: Callable[[str | None], KeptAnswer | None],
     ) -> tuple[Value, str | None]:
         etag = found[0].etag if found else None
-        # What could not stand in a header came from no server.
-        answer = fetch(etag if etag and _ETAG.fullmatch(etag) else None)
-        if answer is not None:
-            value = question.read(answer)
-        else:
-            assert found is not None  # noqa: S101
-            answer, value = replace(found[0], fetched=int(self._caching.clock())), found[1]
+        try:
+            # What could not stand in a header came from no server.
+            answer = fetch(etag if etag and _ETAG.fullmatch(etag) else None)
+            if answer is not None:
+                value = question.read(answer)
+            else:
+                assert found is not None  # noqa: S101
+                answer, value = replace(found[0], fetched=int(self._caching.clock())), found[1]
+        except ModelNotFoundError:
+            # An older answer would say the opposite the next time.
+            if self._caching.store is not None:
+                self._caching.store.forget(question.repo, question.address)
+            raise
         store, kept = self._caching.store, replace(answer, with_token=self._with_token)
         # Where it cannot be kept there may still be an old one, which must not pass for it.
         if store is not None and question.is_whole(value) and store.write(question.repo, kept):

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from threading import Event
 
+from vcm.core.following import CODE_ALONE, python_files
+from vcm.core.formats import is_licence
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import Manifest, Requirement
 from vcm.core.metadata import Ref, RemoteFile, RepoInfo
@@ -93,15 +95,27 @@ def ref_of(client: HubClient, repo: str, refs: Collection[Ref], name: str, commi
     if found is not None:
         return found
     try:
-        # Some names that the hub knows are in no list: refs/pr/1, and the beginning of a commit.
-        return Ref(name, "branch", client.info(repo, name).commit)
+        # Some names that the hub knows are in no list, such as refs/pr/1. A name that is listed no more may still be
+        # in an older answer.
+        return Ref(name, "branch", client.revalidating().info(repo, name).commit)
     except ModelNotFoundError:
         return None
 
 
 def _requirement(model: LockedModel, manifest: Manifest) -> Requirement:
-    """What is asked of a model: its table in the manifest; of one that was pulled in, what pulled it in."""
-    return manifest.get(model.name) or Requirement(name=model.name, repo=model.repo, revision=model.requested)
+    """What is asked of a model: its table in the manifest; of one that was pulled in, what locking asks of it."""
+    found, root = manifest.get(model.name), manifest.get(model.root)
+    if found is not None:
+        return found
+    paths = [file.path for file in model.files if not is_licence(file.path)]
+    return Requirement(
+        name=model.name,
+        repo=model.repo,
+        revision=model.requested,
+        # A repo that is wanted for its code alone is locked without its weights.
+        include=CODE_ALONE if len(python_files(paths)) == len(paths) else (),
+        allow_pickle=root is not None and root.allow_pickle,
+    )
 
 
 def _news(client: HubClient, model: LockedModel, requirement: Requirement) -> News:
@@ -191,13 +205,12 @@ class _Question:
         if newer.commit == self._commit:
             return None
         tree = self._client.tree(self._repo, newer.commit)
-        if self._model.via is None:
-            try:
-                return select(tree, self._requirement).files
-            except ConfigError:
-                pass  # it could not be locked as it is: then what became of the files that are
-        paths = {file.path for file in self._model.files}
-        return tuple(file for file in tree if file.path in paths)
+        try:
+            return select(tree, self._requirement).files
+        except ConfigError:
+            # It could not be locked as it is: then what became of the files that are.
+            paths = {file.path for file in self._model.files}
+            return tuple(file for file in tree if file.path in paths)
 
     def _dated(self, release: Release) -> Release:
         known = self._model.committed if release.commit == self._commit else None

@@ -11,7 +11,7 @@ from threading import Event
 from vcm.core import configs
 from vcm.core.completeness import gaps, refuse_gaps
 from vcm.core.differences import HasContent
-from vcm.core.following import Reference, entry_name, is_there_with, python_files, references
+from vcm.core.following import CODE_ALONE, Reference, entry_name, is_there_with, python_files, references
 from vcm.core.formats import only_format
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
@@ -43,8 +43,8 @@ from vcm.store.hub_cache import HubCache
 from vcm.store.store import Store
 
 _WORDS = {"base-model": "base model", "code": "code"}
-_TAKEN = {"base-model": (), "code": ("*.py",)}
-"""What is included of a repo that is pulled in; of one that is wanted for its code, no weights."""
+_TAKEN = {"base-model": (), "code": CODE_ALONE}
+"""What is included of a repo that is pulled in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ class MetadataStore:
             return False
         return True
 
+    def forget(self, repo: str, address: str) -> None:
+        """Keep no answer for an address any more; one that cannot be removed stays."""
+        with suppress(OSError, ValueError):
+            self._path(repo, address).unlink(missing_ok=True)
+
     def clear(self, repo: str | None = None) -> None:
         """Forget what is known of one repo, or everything."""
         with suppress(OSError):
