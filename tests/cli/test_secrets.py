@@ -78,7 +78,7 @@ def test_access_that_is_not_granted(gated, hub, secretive, plain):
     for arguments in (["lock"], ["lock", "--json"], ["lock", "-vv"], ["add", "x", "acme/gated"]):
         result = secretive(*arguments)
         assert result.code == 3
-        assert plain(result.err).replace("error: x:", "error: gated:").endswith(expected)
+        assert plain(result.err).replace("error: gated and x:", "error: gated:").endswith(expected)
     # Access is asked for before any byte of a large file.
     assert all(request.origin == "hub" and "/resolve/" not in request.path for request in hub.requests)
 

@@ -151,15 +151,20 @@ class Answers:
                 assert found is not None  # noqa: S101
                 answer, value = replace(found[0], fetched=int(self._caching.clock())), found[1]
         except ModelNotFoundError:
-            # An older answer would say the opposite the next time.
-            if self._caching.store is not None:
-                self._caching.store.forget(question.repo, question.address)
+            self._forget(question)
             raise
         store, kept = self._caching.store, replace(answer, with_token=self._with_token)
         # Where it cannot be kept there may still be an old one, which must not pass for it.
         if store is not None and question.is_whole(value) and store.write(question.repo, kept):
             self._run.fetched.add(question.address)
         return value, answer.following
+
+    def _forget(self, question: Question[Value]) -> None:
+        """An older answer would say the opposite of this refusal the next time; what a token opened stays open to it."""
+        store = self._caching.store
+        kept = store.read(question.repo, question.address) if store else None
+        if store is not None and kept is not None and (self._with_token or not kept.with_token):
+            store.forget(question.repo, question.address)
 
     def _known(self, question: Question[Value]) -> tuple[KeptAnswer, Value] | None:
         """The kept answer and its meaning; what cannot be used is as good as not there."""
