@@ -160,7 +160,7 @@ class Answers:
         return value, answer.following
 
     def _forget(self, question: Question[Value]) -> None:
-        """An older answer would say the opposite of this refusal the next time; what a token opened stays open to it."""
+        """An older answer would say the opposite the next time; what a token opened stays open to it."""
         store = self._caching.store
         kept = store.read(question.repo, question.address) if store else None
         if store is not None and kept is not None and (self._with_token or not kept.with_token):
