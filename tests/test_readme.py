@@ -17,7 +17,6 @@ import pytest
 
 from tests.conftest import Result
 from vcm.core.manifest import Requirement, parse_manifest
-from vcm.core.policy import Policy
 from vcm.testing import HubSimulator
 from vcm.version import VERSION
 
@@ -168,7 +167,8 @@ def test_the_manifest_in_full_has_every_key_and_is_one() -> None:
     assert [model.name for model in manifest.models] == ["frames", "whisper", "profanity"]
     keys = {each.name.replace("_", "-") for each in fields(Requirement)} - {"name"}
     assert {key for key in keys if re.search(rf"^{key} = ", text, re.MULTILINE)} == keys
-    assert all(getattr(manifest.policy, each.name) for each in fields(Policy))
+    for value in (manifest, manifest.policy):
+        assert all(getattr(value, each.name) for each in fields(value))
 
 
 def test_the_hub_for_tests() -> None:
@@ -177,8 +177,19 @@ def test_the_hub_for_tests() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_command_in_the_table_exists(vcm: Callable[..., Result]) -> None:
-    commands = re.findall(r"`vcm ([a-z]+)", README)
-    assert commands
-    for name in sorted(set(commands)):
-        assert vcm(name, "--help").code == 0, name
+def test_every_command_and_option_is_in_the_table_and_exists(vcm: Callable[..., Result]) -> None:
+    section = README.partition("## Commands")[2].partition("Exit codes")[0]
+    table, common = section.rpartition("|\n\n")[::2]
+    told: dict[str, set[str]] = {}
+    for row in table.splitlines():
+        for name in re.findall(r"`vcm ([a-z]+)", row):
+            told.setdefault(name, set()).update(re.findall(r"(?<![\w-])--[a-z-]+", row))
+    names = re.findall(r"^  ([a-z]+) ", vcm("--help").out.partition("Commands:")[2], re.MULTILINE)
+    assert list(told) == names
+    for name in names:
+        there = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", vcm(name, "--help").out, re.MULTILINE))
+        assert told[name] | {"--help"} == there - {"--json"}, name
+        assert ("--json" in there) == (name not in ("init", "path", "demo")), name
+    for option in re.findall(r"^  (?:-\w, )?(--[a-z-]+)", vcm("--help").out, re.MULTILINE):
+        assert option in (*common.replace("`", " ").split(), "--quiet", "--verbose", "--version", "--help")
+    assert {*re.findall(r"`vcm ([a-z]+)", README)} <= {*names}

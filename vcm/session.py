@@ -262,17 +262,14 @@ class Session:
         """
         from vcm.resolve.upstream import confirm
 
-        if self.settings.offline:
-            raise RegistryError(
-                "this needs the hub, and this run is offline",
-                hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
-            )
+        client, _ = self._connect()
+        client.http.check_online()
 
         def wait(seconds: float, reason: str) -> None:
             self.reporter.waiting("the server", seconds, reason)
             self._sleep(seconds)
 
-        return confirm(self._connect()[0].revalidating(), models, wait, self.cancelled)
+        return confirm(client.revalidating(), models, wait, self.cancelled)
 
     def _file_url(self, model: LockedModel, file: LockedFile) -> str:
         if model.url is not None:

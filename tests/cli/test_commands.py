@@ -671,10 +671,13 @@ def test_help(command, vcm):
         result = vcm(command, option)
         assert (result.code, result.err) == (0, "")
         assert result.out.startswith(f"Usage: vcm {command} ")
+        assert "<" not in result.out, "what an option takes is said in a word"
 
 
-def test_help_of_all(vcm):
+def test_help_of_all(vcm, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     result = vcm("--help")
+    assert "...\n" not in result.out.partition("\n")[2], "every command is told in one line"
     assert (result.code, result.err) == (0, "")
     assert [name for name in COMMANDS if f"\n  {name} " not in result.out] == []
     assert vcm().code in (0, 2)

@@ -10,8 +10,8 @@ from typing import TextIO
 
 # Each of these registers its commands, and the help lists them in this order.
 # isort: off
+from vcm.cli import beginning  # noqa: F401
 from vcm.cli import locking  # noqa: F401
-from vcm.cli import importing  # noqa: F401
 from vcm.cli import syncing  # noqa: F401
 from vcm.cli import checking  # noqa: F401
 from vcm.cli import upstream  # noqa: F401

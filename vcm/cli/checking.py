@@ -17,7 +17,6 @@ from vcm.cli.context import (
     open_project,
     open_session,
     open_store,
-    options,
 )
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
@@ -52,7 +51,10 @@ def verify(
     all_groups: AllGroups = False,
     json: Json = False,
 ) -> int:
-    """Hash every byte of every installed model again."""
+    """Hash every byte of every installed model again.
+
+    Exit 1 where a model is missing, 4 where bytes are wrong.
+    """
     project = open_project()
     manifest = project.manifest()
     models = models_in_scope(manifest, project.fitting_lock(manifest), chosen_groups(group, all_groups))
@@ -82,18 +84,15 @@ def _report_damage(failing: list[gate.Checked]) -> None:
 
 
 def _print_answers(answers: list[gate.Checked], word: str, *, json: bool) -> None:
-    failing = [answer for answer in answers if not answer.passes]
+    errors = [answer.error() for answer in answers if not answer.passes]
     if json:
-        document = output.check_document(answers)
-        if failing:
-            document["error"] = output.error_document(failing[0].error())
-        output.print_json(document)
-    elif not failing:
+        output.print_json(output.check_document(answers), errors)
+    elif not errors:
         absent = [answer.model.name for answer in answers if answer.is_absent]
         extra = f"; optional and not installed: {', '.join(absent)}" if absent else ""
         print(f"{counted(len(answers) - len(absent), 'model')} locked and installed, {word}{extra}")
-    for answer in failing:
-        output.print_error(answer.error(), color=options().use_color)
+    for error in errors:
+        output.print_error(error)
 
 
 @command("list")
@@ -138,7 +137,7 @@ def show(name: Name, json: Json = False) -> int:
 @command("path")
 def path(
     name: Name,
-    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="A file inside the model.")] = None,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A file inside the model.")] = None,
 ) -> int:
     """Where a model is: the bare path on standard output."""
     answer = _inspect(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,7 @@ from vcm.core.manifest import Manifest
 from vcm.core.metadata import Freshness
 from vcm.core.plan import ALL_GROUPS
 from vcm.enforce import gate
-from vcm.errors import ConfigError
-from vcm.settings import colors_are_unwanted, project_folder, read_settings
+from vcm.settings import colors_are_unwanted, read_settings
 from vcm.store.project import Project
 from vcm.store.store import Store
 
@@ -24,9 +22,14 @@ if TYPE_CHECKING:
     from vcm.session import Session
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Groups = Annotated[list[str], typer.Option("--group", help="Also the models of this group (may be repeated).")]
+Groups = Annotated[
+    list[str], typer.Option("--group", metavar="NAME", help="Also the models of this group (may be repeated).")
+]
 AllGroups = Annotated[bool, typer.Option("--all-groups", help="The models of all groups.")]
-Name = Annotated[str, typer.Argument(help="The model's name in models.toml.")]
+Refresh = Annotated[
+    bool, typer.Option("--refresh", help="Ask the hub about everything, whatever it said in the last 24 hours.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name in models.toml.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +72,6 @@ def set_options(given: Options) -> None:
 def open_project() -> Project:
     """The project that is meant."""
     return gate.open_project(_options.project)
-
-
-def new_project(hint: str) -> Project:
-    """The project whose models.toml is to be made: this folder, or the one that is named.
-
-    Args:
-        hint: what to do where there is a models.toml already.
-
-    Raises:
-        ConfigError: there is one, or no such folder.
-    """
-    project = Project((_options.project or project_folder() or Path.cwd()).absolute())
-    if project.manifest_path.is_dir():
-        raise ConfigError(f"{project.manifest_path} is a folder", hint="move it away, then run the command again")
-    if project.manifest_path.exists():
-        raise ConfigError(f"{project.manifest_path} exists already", hint=hint)
-    if not project.folder.is_dir():
-        raise ConfigError(f"{project.folder}: no such folder", hint="make it first, or name another with --project")
-    return project
-
-
-def project_name(project: Project) -> str:
-    """What a new project is called: as its folder."""
-    return os.fsencode(project.folder.name or "project").decode("utf-8", "replace")
 
 
 def open_store(project: Project, manifest: Manifest) -> Store:

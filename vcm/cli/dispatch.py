@@ -90,10 +90,10 @@ def _system_error(error: OSError) -> VcmError:
 def fail(error: VcmError, *, json: bool) -> int:
     """Say what went wrong, and give the exit code for it."""
     if json:
-        output.print_json({"error": output.error_document(error)})
+        output.print_json({}, [error])
     told = _together((error, *error.others))
     for each in told[:_ERRORS_SHOWN]:
-        output.print_error(each, color=options().use_color)
+        output.print_error(each)
     if len(told) > _ERRORS_SHOWN:
         print(f"and {counted(len(told) - _ERRORS_SHOWN, 'error')} more", file=sys.stderr)
     return error.exit_code
@@ -122,15 +122,27 @@ def _show_version(value: bool) -> None:
 def _globals(
     project: Annotated[
         Path | None,
-        typer.Option("--project", help="Folder with models.toml; else VCM_PROJECT, else the nearest one upwards."),
+        typer.Option(
+            "--project",
+            metavar="DIR",
+            help="The folder with models.toml; else VCM_PROJECT, else the nearest one upwards.",
+        ),
     ] = None,
-    cache_dir: Annotated[Path | None, typer.Option("--cache-dir", help="The store's folder.")] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache-dir",
+            metavar="DIR",
+            help="The store's folder; else VCM_CACHE_DIR, else that of models.toml or of the platform.",
+        ),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="No network at all.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress; notices and errors only.")] = False,
     verbose: Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Name every file; twice: tracebacks too.")
+        int,
+        typer.Option("-v", "--verbose", count=True, show_default=False, help="Name every file; twice: tracebacks too."),
     ] = 0,
-    color: Annotated[str, typer.Option("--color", help="auto, always or never.")] = "auto",
+    color: Annotated[str, typer.Option("--color", metavar="WHEN", help="auto, always or never.")] = "auto",
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,

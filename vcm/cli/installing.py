@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vcm.cli import output
-from vcm.cli.context import options
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
 from vcm.install.syncing import Synced
@@ -43,10 +42,7 @@ def carry_out(
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
     errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
     if json:
-        document = output.sync_document(answers)
-        if errors:
-            document["error"] = output.error_document(errors[0])
-        output.print_json(document)
+        output.print_json(output.sync_document(answers), errors)
     else:
         output.print_sync(answers, asked_hub=asked_hub)
     _print_failures(answers, optional)
@@ -59,4 +55,4 @@ def _print_failures(answers: Sequence[Synced], optional: set[str]) -> None:
             continue
         if answer.model.root in optional:
             answer.error.hint = "it is optional, so this is no failure"
-        output.print_error(answer.error, color=options().use_color)
+        output.print_error(answer.error)

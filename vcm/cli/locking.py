@@ -1,4 +1,4 @@
-"""``init``, ``add``, ``remove`` and ``lock``: what is required, and what it is pinned to."""
+"""``add``, ``remove`` and ``lock``: what is required, and what it is pinned to."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from vcm.cli import output
-from vcm.cli.context import Json, Name, new_project, open_project, open_session, project_name
+from vcm.cli.context import Json, Name, Refresh, open_project, open_session
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
 from vcm.core import names
-from vcm.core.lock import toml_string
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.plan import models_in_scope
 from vcm.core.policy import refuse_violations
@@ -21,29 +20,6 @@ from vcm.core.wording import counted, did_you_mean
 from vcm.enforce import gate
 from vcm.errors import ConfigError
 from vcm.version import VERSION
-
-_TEMPLATE = """\
-[project]
-name = {name}
-
-# A model is what the program asks for by name, and where it comes from:
-#
-#   [models.frames]
-#   repo = "namespace/name"      # on the Hugging Face Hub
-#   version = "~=1.2"            # or: revision = "main"; neither: the default branch
-#   include = ["*.onnx", "*.json"]
-#
-# vcm add NAME REPO writes such a table, locks it and installs it.
-"""
-
-
-@command("init")
-def init() -> int:
-    """Make a models.toml in this folder (or --project DIR)."""
-    project = new_project("add a model with vcm add NAME REPO")
-    project.write_manifest(_TEMPLATE.format(name=toml_string(project_name(project))).encode())
-    print(f"Made {project.manifest_path}")
-    return 0
 
 
 @command("add")
@@ -53,11 +29,19 @@ def add(
         str,
         typer.Argument(metavar="REPO", help="namespace/name, REPO@REVISION, 'REPO~=1.2', or the address of a file."),
     ],
-    include: Annotated[list[str], typer.Option("--include", help="Take only files like this (may be repeated).")] = [],
-    exclude: Annotated[list[str], typer.Option("--exclude", help="Leave files like this out.")] = [],
-    group: Annotated[list[str], typer.Option("--group", help="Install only when this group is asked for.")] = [],
+    include: Annotated[
+        list[str], typer.Option("--include", metavar="GLOB", help="Take only files like this (may be repeated).")
+    ] = [],
+    exclude: Annotated[
+        list[str], typer.Option("--exclude", metavar="GLOB", help="Leave files like this out (may be repeated).")
+    ] = [],
+    group: Annotated[
+        list[str], typer.Option("--group", metavar="NAME", help="Install only when this group is asked for.")
+    ] = [],
     optional: Annotated[bool, typer.Option("--optional", help="The program can do without it.")] = False,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept files that may run code.")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Accept files that may run code when they are loaded.")
+    ] = False,
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="Leave out what it pulls in from other repos, such as a base model.")
     ] = False,
@@ -123,21 +107,26 @@ def _groups_of(manifest: Manifest, names: set[str]) -> tuple[str, ...]:
 
 @command("lock")
 def lock(
-    check: Annotated[bool, typer.Option("--check", help="Only tell whether models.lock fits; no network.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether models.lock fits models.toml; no network.")
+    ] = False,
     upstream: Annotated[
         bool, typer.Option("--upstream", help="With --check: ask the hub whether all is there as it was locked.")
     ] = False,
     upgrade: Annotated[
         bool, typer.Option("--upgrade", help="Take the newest that is allowed, for all models.")
     ] = False,
-    upgrade_model: Annotated[list[str], typer.Option("--upgrade-model", help="The same for one model.")] = [],
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the hub about everything, whatever it said in the last 24 hours.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Leave models.lock as it is.")] = False,
+    upgrade_model: Annotated[
+        list[str], typer.Option("--upgrade-model", metavar="NAME", help="The same for one model (may be repeated).")
+    ] = [],
+    refresh: Refresh = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be locked.")] = False,
     json: Json = False,
 ) -> int:
-    """Pin every file of every model by SHA-256 in models.lock."""
+    """Pin every file of every model by SHA-256 in models.lock.
+
+    What is locked and still fits stays as it is, until --upgrade.
+    """
     project = open_project()
     manifest = project.manifest()
     if upstream and not check:

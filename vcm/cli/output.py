@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vcm.cli.context import options
 from vcm.core.wording import byte_count, counted, short_commit
 
 if TYPE_CHECKING:
+    from vcm.core.differences import ModelDifference
     from vcm.core.lock import Lock, LockedModel
     from vcm.core.plan import Plan
     from vcm.enforce.gate import Checked
@@ -18,9 +20,14 @@ if TYPE_CHECKING:
     from vcm.session import Locking
 
 
-def print_json(document: object) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(document, indent=2))
+MARKS = {"added": "+", "changed": "~", "removed": "-"}
+"""How what came, went or became another is marked in front of its line."""
+
+
+def print_json(document: Mapping[str, Any], errors: Sequence[VcmError] = ()) -> None:
+    """One JSON document on standard output, with the first of the errors."""
+    failure = {"error": error_document(errors[0])} if errors else {}
+    print(json.dumps({**document, **failure}, indent=2))
 
 
 def error_document(error: VcmError) -> dict[str, Any]:
@@ -35,9 +42,9 @@ def error_document(error: VcmError) -> dict[str, Any]:
     }
 
 
-def print_error(error: VcmError, *, color: bool) -> None:
+def print_error(error: VcmError) -> None:
     """What happened and what to do next, on standard error."""
-    red, cyan, plain = ("\033[1;31m", "\033[1;36m", "\033[0m") if color else ("", "", "")
+    red, cyan, plain = ("\033[1;31m", "\033[1;36m", "\033[0m") if options().use_color else ("", "", "")
     print(f"{red}error{plain}: {_visible(str(error))}", file=sys.stderr)
     for line in error.details:
         print(f"  {_visible(line)}", file=sys.stderr)
@@ -70,23 +77,20 @@ def model_document(model: LockedModel) -> dict[str, Any]:
     return {"name": model.name, "version": model.version, "commit": model.commit}
 
 
-def lock_changes(locking: Locking) -> list[tuple[str, LockedModel]]:
-    """``added``, ``changed``, ``unchanged`` or ``removed`` for each model of either lock, in name order."""
-    before = {model.name: model for model in locking.before.models} if locking.before else {}
-    after = {model.name: model for model in locking.after.models}
-    changes = []
-    for name in sorted(before | after):
-        if name not in after:
-            changes.append(("removed", before[name]))
-        elif name not in before:
-            changes.append(("added", after[name]))
-        else:
-            changes.append(("unchanged" if before[name] == after[name] else "changed", after[name]))
-    return changes
+def headline(difference: ModelDifference) -> str:
+    """A model that two locks do not have alike: its name, where it comes from, and which one it was and is."""
+    model = difference.model
+    releases = dict.fromkeys(release(each) for each in (difference.before, difference.after) if each)
+    return f" {MARKS[difference.change]} {model.name}  {model.repo or model.url}  {' → '.join(releases)}"
 
 
 def lock_document(locking: Locking) -> dict[str, Any]:
-    """The JSON answer of ``lock``."""
+    """The JSON answer of ``lock``: each model of either lock, in name order."""
+    from vcm.core.differences import lock_differences
+
+    changes = {each.model.name: each for each in lock_differences(locking.before, locking.after)}
+    models = {model.name: model for model in locking.after.models}
+    models |= {name: change.model for name, change in changes.items()}
     return {
         "changed": locking.before != locking.after,
         "small_files_fetched": locking.small_files_fetched,
@@ -94,19 +98,21 @@ def lock_document(locking: Locking) -> dict[str, Any]:
         "models": [
             {
                 **model_document(model),
-                "status": status,
+                "status": changes[name].change if name in changes else "unchanged",
                 "via": model.via,
                 "tree_digest": f"sha256:{model.tree_digest}",
                 "size": model.size,
                 "files": len(model.files),
             }
-            for status, model in lock_changes(locking)
+            for name, model in sorted(models.items())
         ],
     }
 
 
 def print_lock(locking: Locking, *, verb: str) -> None:
     """What locking came to, one line for each model that is not as before."""
+    from vcm.core.differences import lock_differences
+
     models = locking.after.models
     if locking.before == locking.after:
         asked = "" if locking.requested else ", no network used"
@@ -114,17 +120,8 @@ def print_lock(locking: Locking, *, verb: str) -> None:
         return
     size = sum(model.size for model in models)
     print(f"{verb} {counted(len(models), 'model')}, {byte_count(size)}{_small_files(locking)}")
-    marks = {"added": "+", "changed": "~", "removed": "-"}
-    for status, model in lock_changes(locking):
-        if status != "unchanged":
-            files = f"{counted(len(model.files), 'file')}, {byte_count(model.size)}"
-            was = locking.before.get(model.name) if status == "changed" and locking.before else None
-            now = (
-                release(model)
-                if was is None or release(was) == release(model)
-                else f"{release(was)} → {release(model)}"
-            )
-            print(f" {marks[status]} {model.name}  {model.repo or model.url}  {now}  {files}")
+    for each in lock_differences(locking.before, locking.after):
+        print(f"{headline(each)}  {counted(len(each.model.files), 'file')}, {byte_count(each.model.size)}")
 
 
 def _small_files(locking: Locking) -> str:

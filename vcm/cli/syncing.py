@@ -30,7 +30,10 @@ def sync(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
     json: Json = False,
 ) -> int:
-    """Make the store hold exactly what models.lock says."""
+    """Make the store hold exactly what models.lock says.
+
+    It locks first where there is no models.lock, or it does not fit.
+    """
     if frozen:
         if locked or group or all_groups:
             raise ConfigError(

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vcm.cli import output
-from vcm.cli.context import Json, open_project, open_session, options
+from vcm.cli.context import Json, Refresh, open_project, open_session
 from vcm.cli.dispatch import command
 from vcm.core.lock import Lock
 from vcm.core.manifest import Manifest
-from vcm.errors import VcmError
 from vcm.store.project import Project
 
 
 @command("outdated")
 def outdated(
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the hub, whatever it said in the last hours.")
-    ] = False,
+    refresh: Refresh = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 when something is to do.")] = False,
     json: Json = False,
 ) -> int:
-    """What is newer than what is locked, what really changed in it, and what became of the repos."""
+    """What is newer, what changed in it, what became of the repos."""
     from vcm.cli import upstream_output
 
     project = open_project()
@@ -34,10 +31,11 @@ def outdated(
         news = session.news(models, manifest)
     errors = [each.error for each in news if each.error]
     if json:
-        output.print_json(_with_error(upstream_output.news_document(news), errors))
+        output.print_json(upstream_output.news_document(news), errors)
     else:
         upstream_output.print_news(news)
-    _print_errors(errors)
+    for error in errors:
+        output.print_error(error)
     if errors:
         return errors[0].exit_code
     return 1 if exit_code and any(each.needs_action for each in news) else 0
@@ -51,28 +49,20 @@ def confirm_lock(project: Project, manifest: Manifest, lock: Lock, *, json: bool
         answers = session.confirm(lock.models)
     errors = [answer.error for answer in answers if answer.error]
     if json:
-        output.print_json(_with_error(upstream_output.confirmation_document(answers), errors))
+        output.print_json(upstream_output.confirmation_document(answers), errors)
     else:
         upstream_output.print_confirmation(answers)
-    _print_errors(errors)
+    for error in errors:
+        output.print_error(error)
     if any(answer.is_wrong for answer in answers):
         return 1
     return errors[0].exit_code if errors else 0
 
 
-def _with_error(document: dict[str, Any], errors: list[VcmError]) -> dict[str, Any]:
-    return document | ({"error": output.error_document(errors[0])} if errors else {})
-
-
-def _print_errors(errors: list[VcmError]) -> None:
-    for error in errors:
-        output.print_error(error, color=options().use_color)
-
-
 @command("diff")
 def diff(
     old: Annotated[
-        Path | None, typer.Argument(metavar="[OLD.lock]", help="The older lock; by default the one git has committed.")
+        Path | None, typer.Argument(metavar="OLD.lock", help="The older lock; by default the one git has committed.")
     ] = None,
     json: Json = False,
 ) -> int:

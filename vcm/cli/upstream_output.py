@@ -15,7 +15,6 @@ from vcm.core.upstream import Confirmation
 from vcm.core.wording import byte_count, counted, listed
 
 WIDTH = 80
-_MARKS = {"added": "+", "changed": "~", "removed": "-"}
 # Said in the first line of a block already.
 _RELEASE_KEYS = ("version", "ref", "commit", "committed")
 # What somebody should look at before they agree.
@@ -142,19 +141,13 @@ def print_differences(before: Lock, after: Lock, differences: Sequence[ModelDiff
         print("no difference")
         return
     for difference in differences:
-        print(_headline(difference))
+        via = difference.model.via
+        print(output.headline(difference) + (f"  (pulled in by {via})" if via else ""))
         for line in _block(difference):
             print(_filled(line, first="    ", indent="      "))
-    counts = {change: sum(each.change == change for each in differences) for change in _MARKS}
+    counts = {change: sum(each.change == change for each in differences) for change in output.MARKS}
     said = listed(f"{count} {change}" for change, count in counts.items() if count)
     print(f"{said}; {_sizes(_size(before.models), _size(after.models))} in all")
-
-
-def _headline(difference: ModelDifference) -> str:
-    before, after, model = difference.before, difference.after, difference.model
-    releases = list(dict.fromkeys(output.release(each) for each in (before, after) if each))
-    parts = [f" {_MARKS[difference.change]} {model.name}", model.repo or model.url or "", " → ".join(releases)]
-    return "  ".join(parts) + (f"  (pulled in by {model.via})" if model.via else "")
 
 
 def _block(difference: ModelDifference) -> Iterable[str]:
@@ -184,7 +177,7 @@ def _key_lines(key: FieldChange) -> Iterable[str]:
 
 
 def _counted(changes: Sequence[FileChange]) -> str:
-    counts = {change: sum(each.change == change for each in changes) for change in _MARKS}
+    counts = {change: sum(each.change == change for each in changes) for change in output.MARKS}
     return ", ".join(f"{count} {change}" for change, count in counts.items() if count)
 
 

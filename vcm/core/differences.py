@@ -158,8 +158,8 @@ def _files(model: LockedModel | None) -> tuple[LockedFile, ...]:
     return model.files if model else ()
 
 
-def lock_differences(before: Lock, after: Lock) -> tuple[ModelDifference, ...]:
-    """The models that differ, in name order."""
-    old, new = ({model.name: model for model in lock.models} for lock in (before, after))
+def lock_differences(before: Lock | None, after: Lock) -> tuple[ModelDifference, ...]:
+    """The models that differ, in name order; all of them where there was no lock."""
+    old, new = ({model.name: model for model in (lock.models if lock else ())} for lock in (before, after))
     pairs = (ModelDifference(old.get(name), new.get(name)) for name in sorted(old | new))
     return tuple(pair for pair in pairs if pair.before != pair.after)

@@ -175,6 +175,18 @@ class HttpClient:
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
+    def check_online(self) -> None:
+        """Refuse what cannot be answered without asking.
+
+        Raises:
+            RegistryError: this run is offline.
+        """
+        if self.is_offline:
+            raise RegistryError(
+                "this needs the hub, and this run is offline",
+                hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
+            )
+
     def close(self) -> None:
         """Close all connections."""
         self._session.close()
@@ -196,11 +208,7 @@ class HttpClient:
             KeyboardInterrupt: the run was called off while the hub allowed no request.
             RegistryError: the redirects go in a circle, or where they must not; or nobody may be asked.
         """
-        if self.is_offline:
-            raise RegistryError(
-                "this needs the hub, and this run is offline",
-                hint="run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE",
-            )
+        self.check_online()
         first = origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
             response = self._send_in_turn(method, url, headers or {})

@@ -1,7 +1,8 @@
-"""``import``: a manifest out of what is there already."""
+"""``init`` and ``import``: a new manifest, empty or out of what is there already."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,35 +11,59 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vcm.cli import output
-from vcm.cli.context import Json, new_project, open_session, options, project_name
+from vcm.cli.context import Json, open_session, options
 from vcm.cli.dispatch import command
-from vcm.core.lock import Lock
+from vcm.core.lock import Lock, toml_string
 from vcm.core.manifest import parse_manifest
 from vcm.core.wording import byte_count, counted, short_commit, system_reason
 from vcm.errors import ConfigError
+from vcm.settings import project_folder
 from vcm.store.project import Project
 from vcm.version import VERSION
 
 if TYPE_CHECKING:
     from vcm.install.adopting import CachedModel
 
+_TEMPLATE = """\
+[project]
+name = {name}
+
+# A model is what the program asks for by name, and where it comes from:
+#
+#   [models.frames]
+#   repo = "namespace/name"      # on the Hugging Face Hub
+#   version = "~=1.2"            # or: revision = "main"; neither: the default branch
+#   include = ["*.onnx", "*.json"]
+#
+# vcm add NAME REPO writes such a table, locks it and installs it.
+"""
 _EXISTS = "move it away, or import into another folder with --project DIR"
+
+
+@command("init")
+def init() -> int:
+    """Make a models.toml in this folder (or --project DIR)."""
+    project = _new_project("add a model with vcm add NAME REPO")
+    project.write_manifest(_TEMPLATE.format(name=toml_string(_project_name(project))).encode())
+    print(f"Made {project.manifest_path}")
+    return 0
 
 
 @command("import")
 def import_models(
     source: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The application's YAML, or with --hf-cache a cache folder.")
+        Path | None, typer.Argument(metavar="FILE", help="The application's YAML; with --hf-cache, the cache's folder.")
     ] = None,
     hf_cache: Annotated[
         bool, typer.Option("--hf-cache", help="Take the models of the Hugging Face cache, without a network.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be taken.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be taken.")] = False,
     json: Json = False,
 ) -> int:
-    """Make a models.toml out of the models: section of a YAML file, or out of the Hugging Face cache.
+    """Make a models.toml out of YAML, or of the Hugging Face cache.
 
-    Of the cache, one commit of each model is taken: locked, installed and not downloaded again.
+    Of a YAML file, the models: section is read. Of the cache, one commit of each model is taken: locked, installed
+    and not downloaded again.
     """
     if hf_cache:
         return _import_cache(source, dry_run=dry_run, json=json)
@@ -52,7 +77,7 @@ def _import_yaml(file: Path, *, dry_run: bool, json: bool) -> int:
     from vcm.core.importing import manifest_text, models_from_yaml
     from vcm.core.yaml_config import LARGEST, parse_yaml_config
 
-    project = new_project(_EXISTS)
+    project = _new_project(_EXISTS)
     try:
         with file.open("rb") as stream:
             data = stream.read(LARGEST + 1)
@@ -69,7 +94,7 @@ def _import_yaml(file: Path, *, dry_run: bool, json: bool) -> int:
     reporter = make_reporter(quiet=options().quiet)
     for notice in notices:
         reporter.notice(notice)
-    text = manifest_text(file.name, project_name(project), models, found.cache_dir)
+    text = manifest_text(file.name, _project_name(project), models, found.cache_dir)
     parse_manifest(text.encode(), vcm_version=VERSION)
     if not dry_run:
         project.write_manifest(text.encode())
@@ -118,7 +143,7 @@ def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
             hint="name another cache: vcm import --hf-cache DIR, or begin with vcm init",
         )
     tables = {model.name: model.values for model, _ in adopted}
-    text = manifest_text("the Hugging Face cache", project_name(project), tables, None)
+    text = manifest_text("the Hugging Face cache", _project_name(project), tables, None)
     manifest = parse_manifest(text.encode(), vcm_version=VERSION)
     _write(project, text, Lock(manifest_sha256=manifest.digest, models=tuple(locked for _, locked in adopted)))
     _print_models(project, [model for model, _ in adopted], json=json, dry_run=False)
@@ -126,7 +151,7 @@ def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
 
 
 def _place_for_both() -> Project:
-    project = new_project(_EXISTS)
+    project = _new_project(_EXISTS)
     if project.lock_path.exists():
         raise ConfigError(f"{project.lock_path} exists already", hint=_EXISTS)
     return project
@@ -176,3 +201,27 @@ def _repo_document(model: CachedModel) -> dict[str, Any]:
         "files": len(model.files),
         "bytes": model.size,
     }
+
+
+def _new_project(hint: str) -> Project:
+    """The project whose models.toml is to be made: this folder, or the one that is named.
+
+    Args:
+        hint: what to do where there is a models.toml already.
+
+    Raises:
+        ConfigError: there is one, or no such folder.
+    """
+    project = Project((options().project or project_folder() or Path.cwd()).absolute())
+    if project.manifest_path.is_dir():
+        raise ConfigError(f"{project.manifest_path} is a folder", hint="move it away, then run the command again")
+    if project.manifest_path.exists():
+        raise ConfigError(f"{project.manifest_path} exists already", hint=hint)
+    if not project.folder.is_dir():
+        raise ConfigError(f"{project.folder}: no such folder", hint="make it first, or name another with --project")
+    return project
+
+
+def _project_name(project: Project) -> str:
+    """What a new project is called: as its folder."""
+    return os.fsencode(project.folder.name or "project").decode("utf-8", "replace")
