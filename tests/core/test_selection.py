@@ -296,7 +296,8 @@ def test_variants_are_listed_with_their_sizes():
         "   8.5 GB  m-Q8_0.gguf",
         "   4.9 GB  m-Q4_K_M.gguf",
     )
-    assert error.hint == 'choose one under [models.m], such as include = ["*Q4_K_M*"]'
+    # Without its projector a model sees nothing.
+    assert error.hint == 'choose one under [models.m], such as include = ["*Q4_K_M*", "/mmproj-F16.gguf"]'
 
 
 @pytest.mark.parametrize(
@@ -375,4 +376,6 @@ def test_the_advice_always_takes_exactly_one_variant(paths):
         select(files, requirement)
     include = tuple(json.loads(caught.value.hint.partition("include = ")[2]))
     spec = GitIgnoreSpec.from_lines(include)
-    assert len({variant(path) for path in paths if spec.match_file(path)}) == 1
+    matching = {path for path in paths if spec.match_file(path)}
+    assert len({variant(path) for path in matching} - {None}) == 1
+    assert {path for path in matching if variant(path) is None} == paths & {"mmproj.gguf"}

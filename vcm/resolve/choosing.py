@@ -80,7 +80,8 @@ def _highest_version(client: HubClient, repo: str, requirement: Requirement, spe
         files = client.tree(repo, candidate.ref.commit)
         selection = select(files, requirement)
         tried.append((candidate, files, selection))
-        if selection.files and not selection.unmatched:
+        # What is wanted without include are weights, too.
+        if selection.files and not selection.unmatched and (requirement.include or selection.format):
             break
     else:
         tried = next(([each] for each in tried if each[2].files), tried[:1])
