@@ -187,7 +187,7 @@ def test_patterns_that_match_nothing_are_named(include, unmatched):
 )
 def test_pickles_are_refused(paths, keys, file):
     error = refusal(paths, **keys)
-    assert error.message == "this format holds Python pickles, which run code when they are loaded"
+    assert error.message == "a file of this name may hold Python pickles, which run code when they are loaded"
     assert error.hint == "leave it out with exclude, or set allow-pickle = true on [models.m]"
     assert error.file == file
     assert str(error) == f"m/{file}: {error.message}"

@@ -139,6 +139,18 @@ def test_a_version_without_the_wanted_files_is_passed_over(hub, session, lock):
     assert within.reporter.notices == ["m: v1.1 lacks the wanted files; v1.0 was taken instead"]
 
 
+def test_the_format_of_pytorch_stands_back_and_that_is_said(hub, session, lock):
+    hub.add_repo("acme/m", {"config.json": b"{}", "pytorch_model.bin": b"p" * 3000, "tf_model.h5": b"o" * 2000})
+    within = session()
+    assert only(lock('[models.m]\nrepo = "acme/m"', within=within)).format == "tensorflow"
+    assert within.reporter.notices == [
+        "m: took the weights in tensorflow; left out pytorch, which saves 3.0 kB; allow-pickle = true takes pytorch"
+    ]
+    within = session()
+    assert only(lock('[models.m]\nrepo = "acme/m"\nallow-pickle = true', within=within)).format == "pytorch"
+    assert within.reporter.notices == ["m: took the weights in pytorch; left out tensorflow, which saves 2.0 kB"]
+
+
 def test_a_version_without_weights_is_passed_over(hub, session, lock):
     repo = hub.add_repo("acme/m", FILES, tags=["v1.0"])
     for tag in ("v1.1", "v1.2"):

@@ -236,7 +236,7 @@ def refuse_pickle(files: Iterable[RemoteFile], requirement: Requirement) -> None
     for file in files:
         if holds_pickle(file.path):
             raise ConfigError(
-                "this format holds Python pickles, which run code when they are loaded",
+                "a file of this name may hold Python pickles, which run code when they are loaded",
                 hint=f"leave it out with exclude, or set allow-pickle = true on [models.{requirement.name}]",
                 model=requirement.name,
                 file=file.path,
