@@ -201,6 +201,13 @@ def test_of_many_revisions_a_few_are_shown(hub, lock):
     assert caught.value.hint == "its branches and tags: v8, v0, v1, v2, v3 and 5 more"
 
 
+def test_a_disabled_repo_may_still_name_its_successor(hub, lock):
+    hub.add_repo("acme/off", FILES, disabled=True, card={"new_version": "acme/on"})
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/off"')
+    assert caught.value.hint == "name another repo in models.toml; its card names a successor: acme/on"
+
+
 def test_every_fallback_that_failed_is_named(hub, lock):
     hub.add_repo("acme/off", FILES, disabled=True)
     hub.add_repo("acme/closed", FILES, gated="manual")
