@@ -556,13 +556,20 @@ def test_no_gap_no_error():
         ({"include": ("*.json",)}, "widen include under [models.m]"),
         ({"include": ("*",), "exclude": ("*.txt",)}, "widen include under [models.m], or narrow exclude"),
         ({"exclude": ("*.txt",)}, "narrow exclude under [models.m]"),
-        ({}, "name all that is needed with include under [models.m]"),
     ],
 )
 def test_one_gap(keys, hint):
     error = refusal([CUT], **keys)
     assert str(error) == "m: not taken: vocab.txt, named by tokenizer_config.json"
     assert (error.hint, error.details) == (hint, ())
+
+
+def test_a_part_that_has_its_weights_in_another_format_only():
+    error = refusal([Gap("2_Dense/", "modules.json", present=True)])
+    assert str(error) == "m: not taken: the weights in 2_Dense/, named by modules.json"
+    assert error.hint == (
+        "leave the format that is not whole out with exclude under [models.m], or name all that is needed with include"
+    )
 
 
 def test_a_gap_of_the_publishers():

@@ -189,7 +189,7 @@ def test_patterns_that_match_nothing_are_named(include, unmatched):
 )
 def test_pickles_are_refused(paths, keys, file):
     error = refusal(paths, **keys)
-    assert error.message == "this format holds Python pickles, which run code when they are loaded"
+    assert error.message == "a file of this name may hold Python pickles, which run code when they are loaded"
     assert error.hint == "leave it out with exclude, or set allow-pickle = true on [models.m]"
     assert error.file == file
     assert str(error) == f"m/{file}: {error.message}"
@@ -298,7 +298,8 @@ def test_variants_are_listed_with_their_sizes():
         "   8.5 GB  m-Q8_0.gguf",
         "   4.9 GB  m-Q4_K_M.gguf",
     )
-    assert error.hint == 'choose one under [models.m], such as include = ["*Q4_K_M*"]'
+    # Without its projector a model sees nothing.
+    assert error.hint == 'choose one under [models.m], such as include = ["*Q4_K_M*", "/mmproj-F16.gguf"]'
 
 
 @pytest.mark.parametrize(
@@ -377,7 +378,9 @@ def test_the_advice_always_takes_exactly_one_variant(paths):
         select(files, requirement)
     include = tuple(json.loads(caught.value.hint.partition("include = ")[2]))
     spec = GitIgnoreSpec.from_lines(include)
-    assert len({variant(path) for path in paths if spec.match_file(path)}) == 1
+    matching = {path for path in paths if spec.match_file(path)}
+    assert len({variant(path) for path in matching} - {None}) == 1
+    assert {path for path in matching if variant(path) is None} == paths & {"mmproj.gguf"}
 
 
 # Patterns, and the warnings that Python has for some of them

@@ -272,7 +272,7 @@ def test_a_word_without_a_namespace_may_be_an_old_repo_or_a_folder(hub, session,
         (
             {"pytorch_model.bin": WEIGHTS},
             {},
-            "this format holds Python pickles, which run code when they are loaded",
+            "a file of this name may hold Python pickles, which run code when they are loaded",
             'leave it out with exclude, or set allow-pickle = true on a [models.NAME] with repo = "meta/llama"',
         ),
         (

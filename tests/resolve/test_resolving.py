@@ -79,7 +79,7 @@ def versions(hub):
     repo = hub.add_repo("acme/m", FILES)
     for name in ("v0.9", "v1.0", "1.2", "v1.10", "v2.0rc1"):
         repo.tag(name, repo.commit({"config.json": name.encode()}))
-    repo.commit({"config.json": b"branch"}, branch="v1.11")
+    repo.commit({**FILES, "config.json": b"branch"}, branch="v1.11")
     repo.commit({"config.json": b"same as a tag"}, branch="v1.2")
     repo.branch("fp16")
     repo.branch("step3000")
@@ -139,6 +139,36 @@ def test_a_version_without_the_wanted_files_is_passed_over(hub, session, lock):
     assert within.reporter.notices == ["m: v1.1 lacks the wanted files; v1.0 was taken instead"]
 
 
+def test_the_format_of_pytorch_stands_back_and_that_is_said(hub, session, lock):
+    hub.add_repo("acme/m", {"config.json": b"{}", "pytorch_model.bin": b"p" * 3000, "tf_model.h5": b"o" * 2000})
+    within = session()
+    assert only(lock('[models.m]\nrepo = "acme/m"', within=within)).format == "tensorflow"
+    assert within.reporter.notices == [
+        "m: took the weights in tensorflow; left out pytorch, which saves 3.0 kB; allow-pickle = true takes pytorch"
+    ]
+    within = session()
+    assert only(lock('[models.m]\nrepo = "acme/m"\nallow-pickle = true', within=within)).format == "pytorch"
+    assert within.reporter.notices == ["m: took the weights in pytorch; left out tensorflow, which saves 2.0 kB"]
+
+
+def test_a_version_without_weights_is_passed_over(hub, session, lock):
+    repo = hub.add_repo("acme/m", FILES, tags=["v1.0"])
+    for tag in ("v1.1", "v1.2"):
+        repo.tag(tag, repo.commit({"model.safetensors": None, "README.md": tag.encode()}))
+    text, within = '[models.m]\nrepo = "acme/m"\nversion = ">=1"', session()
+    first = lock(text, within=within)
+    assert only(first).version == "1.0"
+    said = ["m: v1.2 and v1.1 lack the wanted files; v1.0 was taken instead"]
+    assert within.reporter.notices == said
+    # Whoever asks for something newer is told why there is none.
+    within = session()
+    assert lock(text, first, upgrade={"m"}, within=within) == first
+    assert within.reporter.notices == said
+    # Who wants no weights, and a repo without any, get the highest.
+    assert only(lock(text + '\ninclude = ["*.json"]')).version == "1.2"
+    assert only(lock(text + '\nexclude = ["*.safetensors"]')).version == "1.2"
+
+
 def test_the_weights_in_one_format(hub, session, lock):
     hub.add_repo("acme/m", {**FILES, "pytorch_model.bin": b"p" * 3000, "model.onnx": b"o" * 2000})
     within = session()
@@ -147,6 +177,47 @@ def test_the_weights_in_one_format(hub, session, lock):
     assert within.reporter.notices == [
         "m: took the weights in safetensors; left out onnx and pytorch, which saves 5.0 kB"
     ]
+
+
+@pytest.mark.parametrize(
+    ("revision", "hint"),
+    [
+        ("fp61", "its branches and tags: fp16, v1.0, main"),
+        ("2023", "its branches and tags: v1.0, fp16, main"),
+    ],
+)
+def test_a_revision_that_does_not_exist(hub, lock, revision, hint):
+    hub.add_repo("acme/m", FILES, tags=["v1.0"]).branch("fp16")
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock(f'[models.m]\nrepo = "acme/m"\nrevision = "{revision}"')
+    assert str(caught.value) == f"m: acme/m at {revision}: no such revision"
+    assert caught.value.hint == hint
+
+
+def test_of_many_revisions_a_few_are_shown(hub, lock):
+    hub.add_repo("acme/m", FILES, tags=[f"v{number}" for number in range(9)])
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/m"\nrevision = "v88"')
+    assert caught.value.hint == "its branches and tags: v8, v0, v1, v2, v3 and 5 more"
+
+
+def test_a_disabled_repo_may_still_name_its_successor(hub, lock):
+    hub.add_repo("acme/off", FILES, disabled=True, card={"new_version": "acme/on"})
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/off"')
+    assert caught.value.hint == "name another repo in models.toml; its card names a successor: acme/on"
+
+
+def test_every_fallback_that_failed_is_named(hub, lock):
+    hub.add_repo("acme/off", FILES, disabled=True)
+    hub.add_repo("acme/closed", FILES, gated="manual")
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/m"\nfallback = ["acme/off", "acme/closed"]')
+    assert str(caught.value) == "m: acme/m: no such repo, or it is private"
+    assert caught.value.details == (
+        "nor its fallback: acme/off: the repo is disabled by the hub or its owner",
+        "nor its fallback: acme/closed: the repo is gated, and access was not granted",
+    )
 
 
 def test_nothing_is_left_to_take(hub, lock):

@@ -216,10 +216,13 @@ def refuse_gaps(found: Collection[Gap], requirement: Requirement) -> None:
         hint = f"take another version of {requirement.repo}, or leave {first.named_by} out with exclude under {name}"
     elif requirement.include:
         hint = f"widen include under {name}" + (", or narrow exclude" if requirement.exclude else "")
-    elif requirement.exclude:
-        hint = f"narrow exclude under {name}"
+    elif first.path.endswith("/"):
+        # Its weights are in another format than was taken, and there may be one that all parts have.
+        hint = (
+            f"leave the format that is not whole out with exclude under {name}, or name all that is needed with include"
+        )
     else:
-        hint = f"name all that is needed with include under {name}"
+        hint = f"narrow exclude under {name}"
     if len(ordered) == 1:
         raise ConfigError(f"not taken: {first}", hint=hint, model=requirement.name)
     more = len(ordered) - _GAPS_SHOWN

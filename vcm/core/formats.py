@@ -52,6 +52,7 @@ _BUNDLE = re.compile(
     r"|(?P<group>(?:.*/)?group\d+)-shard\d+(?P<count>of\d+)(\.bin)?",
     re.IGNORECASE | re.DOTALL,
 )
+_PROJECTOR = re.compile(r"(^|[^a-z])mmproj([^a-z]|$)", re.IGNORECASE)
 _COMPANION = re.compile(r"(^|[^a-z])(mmproj|imatrix)([^a-z]|$)", re.IGNORECASE)
 
 _LICENCE = re.compile(
@@ -122,6 +123,11 @@ def variant(path: str) -> str | None:
         return None
     part = shard(path)
     return part.start + part.end if part else bundle(path) or path
+
+
+def is_projector(path: str) -> bool:
+    """Whether a GGUF file lets a model of words take images or sounds, and comes beside whichever variant is chosen."""
+    return path.lower().endswith(".gguf") and _PROJECTOR.search(path.rpartition("/")[2]) is not None
 
 
 def bundle(path: str) -> str | None:

@@ -20,7 +20,16 @@ from typing import Literal
 from pathspec import GitIgnoreSpec
 
 from vcm.core import names
-from vcm.core.formats import FORMATS, PICKLE_FORMAT, holds_pickle, is_licence, shard, variant, weight_format
+from vcm.core.formats import (
+    FORMATS,
+    PICKLE_FORMAT,
+    holds_pickle,
+    is_licence,
+    is_projector,
+    shard,
+    variant,
+    weight_format,
+)
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
 from vcm.core.wording import byte_count
@@ -179,7 +188,10 @@ def _refuse_variants(selection: Selection, matching: Iterable[RemoteFile], requi
     for name in sorted(variants, key=lambda name: (-sizes[name], name)):
         parts = variants[name]
         rows.append(f"{byte_count(sizes[name]):>9}  {name}" + (f"  ({len(parts)} files)" if len(parts) > 1 else ""))
-    patterns = json.dumps(_patterns_for(_common_choice(variants), variants, matching), ensure_ascii=False)
+    beside = [file.path for file in selection.files if is_projector(file.path)]
+    patterns = json.dumps(
+        [*_patterns_for(_common_choice(variants), variants, matching), *map(_path_pattern, beside)], ensure_ascii=False
+    )
     raise ConfigError(
         f"{requirement.repo} has {len(variants)} variants of its weights in {selection.format}, and vcm cannot choose",
         details=rows,
@@ -231,7 +243,7 @@ def refuse_pickle(files: Iterable[RemoteFile], requirement: Requirement) -> None
     for file in files:
         if holds_pickle(file.path):
             raise ConfigError(
-                "this format holds Python pickles, which run code when they are loaded",
+                "a file of this name may hold Python pickles, which run code when they are loaded",
                 hint=f"leave it out with exclude, or set allow-pickle = true on [models.{requirement.name}]",
                 model=requirement.name,
                 file=file.path,

@@ -96,7 +96,7 @@ class HubClient:
             if revision and names.is_commit(revision) and info.commit != revision:
                 raise RegistryError(f"{subject}: the hub answers with another commit, {info.commit}")
             if info.disabled:
-                raise refusal(
+                error = refusal(
                     403,
                     {"X-Error-Message": "Access to this resource is disabled."},
                     endpoint=self.endpoint,
@@ -104,6 +104,9 @@ class HubClient:
                     repo=repo,
                     token_source=self._token_source,
                 )
+                if info.new_version:
+                    error.hint += f"; its card names a successor: {info.new_version}"
+                raise error
             return info
 
         return self._find(self._question(path, repo, subject, read))[0]

@@ -30,14 +30,14 @@ from vcm.errors import (
 )
 from vcm.hub.client import HubClient
 from vcm.hub.http import CONNECTIONS, NetworkFaultError
-from vcm.hub.refusals import RepoNotFoundError
+from vcm.hub.refusals import RepoNotFoundError, RevisionNotFoundError
 from vcm.install.pools import workers
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.resolve.choosing import Choice, choose, still_satisfies
 from vcm.resolve.direct import lock_file
 from vcm.resolve.small_files import SmallFiles
-from vcm.resolve.suggesting import suggest
+from vcm.resolve.suggesting import suggest, suggest_refs
 from vcm.store.git_ids import GitIds
 from vcm.store.hub_cache import HubCache
 from vcm.store.store import Store
@@ -269,8 +269,12 @@ class Resolver:
 
     def _suggest(self, requirement: Requirement, errors: list[RegistryError | ModelDownloadError]) -> None:
         missing = errors[0]
-        if isinstance(missing, RepoNotFoundError) and requirement.repo and len(errors) == 1:
+        if len(errors) > 1:
+            missing.details = tuple(f"nor its fallback: {error.message}" for error in errors[1:])
+        elif requirement.repo and isinstance(missing, RepoNotFoundError):
             suggest(self._client, requirement.repo, missing)
+        elif requirement.repo and requirement.revision and isinstance(missing, RevisionNotFoundError):
+            suggest_refs(self._client, requirement.repo, requirement.revision, missing)
 
     def _locked(self, repo: str, requirement: Requirement, choice: Choice, before: LockedModel | None) -> LockedModel:
         info, selection = choice.info, choice.selection
