@@ -19,6 +19,9 @@ from vcm.core.digest import CHUNK, git_blob_hash
 
 _LINE = re.compile(rb"^([0-9a-f]{40}) ([0-9a-f]{64}) ([0-9]{1,16})$", re.MULTILINE)
 
+_LARGEST = 16 << 20
+"""Bytes, of 150,000 files; what is longer, or no file, is begun anew."""
+
 
 class GitIds:
     """Git blob id → SHA-256, for one store; may be used by several threads."""
@@ -47,10 +50,13 @@ class GitIds:
 
     def _read(self) -> dict[tuple[str, int], str]:
         if self._known is None:
-            try:
-                data = self.path.read_bytes()
-            except OSError:
-                data = b""
+            data = b""
+            with suppress(OSError):
+                # Opening a pipe would wait for ever.
+                if self.path.is_file() and self.path.stat().st_size <= _LARGEST:
+                    data = self.path.read_bytes()
+                else:
+                    self.path.unlink(missing_ok=True)
             self._known = {(oid.decode(), int(size)): sha256.decode() for oid, sha256, size in _LINE.findall(data)}
         return self._known
 
