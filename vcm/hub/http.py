@@ -25,7 +25,7 @@ from requests.utils import get_environ_proxies
 
 from vcm.core import names
 from vcm.errors import CONFIG_ERROR, RegistryError
-from vcm.hub.budget import Budget
+from vcm.hub.budget import Budget, announced_limit, no_more_requests
 from vcm.version import VERSION
 
 CONNECT_SECONDS = 10.0
@@ -35,6 +35,8 @@ READ_SECONDS = 300.0
 _CHUNK = 1 << 20
 _MOST_REDIRECTS = 10
 _DROPPED_BODY = 1 << 16
+_TOO_MANY = 429
+_MOST_REFUSALS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CONNECTIONS = 24
 """To one host at a time; who wants another waits. So nobody may ask for one thing while reading another."""
@@ -233,10 +235,19 @@ class HttpClient:
     def _send_in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
         if self._budget is None or origin(url) != self._hub_origin:
             return self._send(method, url, headers)
-        with self._budget.turn(urlsplit(url).path.removeprefix(self._hub_path)) as turn:
-            response = self._send(method, url, headers)
-            turn.headers = response.headers
-            return response
+        path, refusals = urlsplit(url).path.removeprefix(self._hub_path), 0
+        while True:
+            with self._budget.turn(path) as turn:
+                response = self._send(method, url, headers)
+                turn.headers = response.headers
+            limit = announced_limit(response.headers)
+            if limit is None or limit.left or response.status_code != _TOO_MANY:
+                return response
+            # Others share this address, and took what was left. The next turn is that of the next window, for all.
+            _drop(response)
+            if refusals == _MOST_REFUSALS:
+                raise no_more_requests(limit.policy, limit.seconds + 1.0)
+            refusals += 1
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """The proxies that the environment names for a host; it is read once for each."""
