@@ -142,7 +142,7 @@ def print_differences(before: Lock, after: Lock, differences: Sequence[ModelDiff
         print("no difference")
         return
     for difference in differences:
-        print(_headline(difference))
+        print(_filled(_headline(difference), indent="      "))
         for line in _block(difference):
             print(_filled(line, first="    ", indent="      "))
     counts = {change: sum(each.change == change for each in differences) for change in _MARKS}
