@@ -12,6 +12,7 @@ import pytest
 import vcm as package
 from tests.cli.conftest import COMMIT, FILES
 from vcm.enforce import gate
+from vcm.hub import retries
 from vcm.testing import Fault
 
 NEWER, NEWEST = "b" * 40, "c" * 40
@@ -55,7 +56,6 @@ def test_the_table(by_version, vcm):
         "  look at its page for another\n"
         "frames: the tag v1.2 of acme/frames points at cccccccccccc now, not at the\n"
         "  locked 123456789012; find out why, then run vcm lock --upgrade-model frames\n"
-        "to take what is allowed: vcm lock --upgrade-model frames\n"
     )
     assert vcm("outdated", "--exit-code").code == 1
 
@@ -174,6 +174,42 @@ def test_one_failure_does_not_hide_the_others(manifest, frames, hub, vcm, monkey
     assert (other["allowed"], other["latest"], other["changes"], other["notices"]) == (None, None, [], [])
     assert other["error"] == document["error"]
     assert document["error"]["code"] == "NETWORK_ERROR"
+
+
+def test_a_hub_that_is_down_is_said_once(manifest, frames, hub, vcm, monkeypatch):
+    hub.add_repo("acme/other", FILES, commit=NEWER)
+    hub.add_repo("acme/third", FILES, commit=NEWER)
+    names = ("frames", "other", "third")
+    manifest("".join(f'[models.{name}]\nrepo = "acme/{name}"\n' for name in names))
+    assert vcm("lock").code == 0
+    monkeypatch.setattr(retries, "DELAYS", ())
+    address = hub.endpoint.removeprefix("http://")
+    hub.stop()
+    for words in (("outdated", "--refresh"), ("lock", "--check", "--upstream")):
+        result = vcm(*words)
+        assert result.code == 3
+        assert result.err == (
+            f"error: frames: {address}: connection refused\n"
+            "  the same for 2 other models\n"
+            "hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR\n"
+        )
+        document = json.loads(vcm(*words, "--json").out)
+        assert [model["error"]["message"] for model in document["models"]] == [
+            f"{name}: {address}: connection refused" for name in names
+        ]
+
+
+def test_an_upgrade_that_asks_for_care_is_named_by_its_notice_alone(manifest, frames, hub, vcm):
+    other = hub.add_repo("acme/other", FILES)
+    manifest('[models.frames]\nrepo = "acme/frames"\nrevision = "v1.2"\n[models.other]\nrepo = "acme/other"\n')
+    assert vcm("lock").code == 0
+    for repo in (frames, other):
+        repo.commit({"config.json": b"{1}"}, commit=NEWER)
+    frames.tag("v1.2")
+    assert vcm("outdated", "--refresh").out.endswith(
+        "  locked 123456789012; find out why, then run vcm lock --upgrade-model frames\n"
+        "to take what is allowed: vcm lock --upgrade-model other\n"
+    )
 
 
 def test_offline_what_is_known_serves(locked, vcm, hub):

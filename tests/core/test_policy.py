@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -372,10 +373,10 @@ def test_a_licence_that_nobody_asked_the_hub_for():
     ],
 )
 def test_what_the_lock_leaves_undecided(keys, undecided):
-    by_rule = {"min-age": {"min_age": DAY}, "licenses": {"licenses": ("mit",)}}
+    by_rule = {"min-age": Policy(min_age=DAY), "licenses": Policy(licenses=("mit",))}
     for rule, policy in by_rule.items():
-        assert is_undecided(Policy(**policy), model(**keys)) is (rule in undecided)
-        assert not is_undecided(Policy(**policy, exceptions={"whisper": {rule: "reason"}}), model(**keys))
+        assert is_undecided(policy, model(**keys)) is (rule in undecided)
+        assert not is_undecided(replace(policy, exceptions={"whisper": {rule: "reason"}}), model(**keys))
     assert not is_undecided(Policy(), model(**keys))
 
 

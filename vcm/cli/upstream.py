@@ -12,6 +12,7 @@ from vcm.cli.context import Json, open_project, open_session, options
 from vcm.cli.dispatch import command
 from vcm.core.lock import Lock
 from vcm.core.manifest import Manifest
+from vcm.core.wording import counted
 from vcm.errors import VcmError
 from vcm.store.project import Project
 
@@ -65,8 +66,14 @@ def _with_error(document: dict[str, Any], errors: list[VcmError]) -> dict[str, A
 
 
 def _print_errors(errors: list[VcmError]) -> None:
+    """Each once: where the hub is down, there is one to say for all models."""
+    alike: dict[tuple[str, str], list[VcmError]] = {}
     for error in errors:
-        output.print_error(error, color=options().use_color)
+        alike.setdefault((error.message, error.hint), []).append(error)
+    for first, *others in alike.values():
+        if others:
+            first.details += (f"the same for {counted(len(others), 'other model')}",)
+        output.print_error(first, color=options().use_color)
 
 
 @command("diff")

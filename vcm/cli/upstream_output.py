@@ -29,12 +29,17 @@ def print_news(news: Sequence[News]) -> None:
     for each in news:
         for notice in each.notices:
             print(_filled(f"{each.model.name}: {notice.message}; {notice.hint}", indent="  "))
-    roots = dict.fromkeys(each.model.root for each in news if each.has_update)
+    # A notice that says how to upgrade also says what to find out before.
+    roots = dict.fromkeys(each.model.root for each in news if each.has_update and not _is_suspicious(each))
     if roots:
         words = " ".join(f"--upgrade-model {root}" for root in roots)
         print(_filled(f"to take what is allowed: vcm lock {words}", indent="  "))
     elif not any(each.needs_action or each.error for each in news):
         print("everything is up to date")
+
+
+def _is_suspicious(news: News) -> bool:
+    return any(notice.kind in ("tag-moved", "commit-gone") for notice in news.notices)
 
 
 _NEWS_HEAD = ("NAME", "LOCKED", "ALLOWED", "LATEST", "CHANGES")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from threading import Event
 
@@ -24,8 +25,7 @@ from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError, 
 from vcm.hub.client import HubClient
 from vcm.hub.http import Answer, shown_url
 from vcm.hub.retries import Patience, Wait
-from vcm.install.pools import workers
-from vcm.resolve.outdated import MODELS_AT_ONCE, default_branch, ref_of
+from vcm.resolve.outdated import ask_for_each, default_branch, ref_of
 
 _OK = 200
 
@@ -39,21 +39,19 @@ def confirm(client: HubClient, models: Iterable[LockedModel], wait: Wait, cancel
         wait: rests between attempts to reach a direct file.
         cancelled: once set, nobody waits for the rest.
     """
+    findings: dict[str, list[Finding]] = defaultdict(list)
 
-    def one(model: LockedModel) -> Confirmation:
-        findings: list[Finding] = []
-        try:
-            if model.url is not None:
-                _look_at_file(client, model, model.url, wait, findings)
-            else:
-                _look_at_repo(client, model, findings)
-        except VcmError as error:
-            error.model = error.model or model.name
-            return Confirmation(model, tuple(findings), error)
-        return Confirmation(model, tuple(findings))
+    def ask(model: LockedModel) -> Confirmation:
+        if model.url is not None:
+            _look_at_file(client, model, model.url, wait, findings[model.name])
+        else:
+            _look_at_repo(client, model, findings[model.name])
+        return Confirmation(model, tuple(findings[model.name]))
 
-    with workers(MODELS_AT_ONCE, "vcm-upstream", cancelled) as pool:
-        return list(pool.map(one, models))
+    def failed(model: LockedModel, error: VcmError) -> Confirmation:
+        return Confirmation(model, tuple(findings[model.name]), error)
+
+    return ask_for_each(models, ask, failed, cancelled)
 
 
 def _look_at_repo(client: HubClient, model: LockedModel, findings: list[Finding]) -> None:
