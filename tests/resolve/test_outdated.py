@@ -475,7 +475,8 @@ def test_where_the_hub_cannot_be_reached_not_every_model_tries(question, hub, se
     url = hub.add_file("words.onnx", b"words")
     manifest = read_manifest(text + f'[models.words]\nurl = "{url}"\n')
     models = session().resolve(manifest, None).after.models
-    within, waits = session(), []
+    within = session()
+    waits: list[float] = []
     within._sleep = waits.append
     address = hub.endpoint.removeprefix("http://")
     hub.stop()
