@@ -11,6 +11,7 @@ import pytest
 
 import vcm as package
 from tests.cli.conftest import COMMIT, FILES
+from tests.conftest import TOKEN
 from vcm.enforce import gate
 from vcm.hub import retries
 from vcm.testing import Fault
@@ -237,6 +238,21 @@ def test_nothing_is_locked(manifest, vcm):
     vcm("lock")
     assert vcm("outdated").out == "NAME  LOCKED  ALLOWED  LATEST  CHANGES\neverything is up to date\n"
     assert json.loads(vcm("outdated", "--json").out) == {"models": []}
+
+
+def test_a_gate_that_was_passed_is_news_no_more(noticed, frames, hub, vcm, monkeypatch):
+    assert vcm("outdated", "--exit-code").out.endswith(
+        "frames: acme/frames has been gated since it was locked (auto); accept its terms\n"
+        "  on its page, then run vcm lock --refresh\n"
+    )
+    hub.grant(TOKEN, "acme/frames")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    frames.commit({"config.json": b"{1}"})
+    assert vcm("lock", "--refresh").code == 0
+    assert f'commit = "{COMMIT}"' in noticed.read_text()
+    result = vcm("check")
+    assert (result.code, result.err) == (0, "")
+    assert "gated" not in vcm("outdated").out
 
 
 # What the gate says
