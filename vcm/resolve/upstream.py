@@ -23,11 +23,12 @@ from vcm.core.outdated import (
 from vcm.core.upstream import Confirmation, Finding, file_findings, hidden, length_finding, of_notice
 from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError, VcmError
 from vcm.hub.client import HubClient
-from vcm.hub.http import Answer, shown_url
+from vcm.hub.http import shown_url
 from vcm.hub.retries import Patience, Wait
 from vcm.resolve.outdated import ask_for_each, default_branch, ref_of
 
 _OK = 200
+_GONE = (404, 410)
 
 
 def confirm(client: HubClient, models: Iterable[LockedModel], wait: Wait, cancelled: Event) -> list[Confirmation]:
@@ -92,22 +93,15 @@ def _locked_commit(client: HubClient, repo: str, commit: str) -> tuple[RepoInfo 
 
 
 def _look_at_file(client: HubClient, model: LockedModel, url: str, wait: Wait, findings: list[Finding]) -> None:
-    def ask() -> int | None:
+    def ask() -> Finding | None:
         # Not HEAD, which many servers refuse, and which a signed address does not allow. The body is not read.
         with client.http.request("GET", url, leave_origin=True) as answer:
-            return _length(client, answer, url)
+            if answer.status in _GONE:
+                return Finding("gone", f"{shown_url(url)} is not there any more")
+            if answer.status != _OK:
+                raise client.refused(answer, shown_url(url), None)
+            return length_finding(model.files[0], answer.length)
 
-    try:
-        length = Patience(wait).attempt(ask)
-    except ModelNotFoundError:
-        findings.append(Finding("gone", f"{shown_url(url)} is not there any more"))
-        return
-    finding = length_finding(model.files[0], length)
+    finding = Patience(wait).attempt(ask)
     if finding is not None:
         findings.append(finding)
-
-
-def _length(client: HubClient, answer: Answer, url: str) -> int | None:
-    if answer.status != _OK:
-        raise client.refused(answer, shown_url(url), None)
-    return answer.length
