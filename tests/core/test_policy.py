@@ -373,10 +373,10 @@ def test_a_licence_that_nobody_asked_the_hub_for():
     ],
 )
 def test_what_the_lock_leaves_undecided(keys, undecided):
-    for rule, policy in (("min-age", Policy(min_age=DAY)), ("licenses", Policy(licenses=("mit",)))):
+    by_rule = {"min-age": Policy(min_age=DAY), "licenses": Policy(licenses=("mit",))}
+    for rule, policy in by_rule.items():
         assert is_undecided(policy, model(**keys)) is (rule in undecided)
-        excepted = replace(policy, exceptions={"whisper": {rule: "reason"}})
-        assert not is_undecided(excepted, model(**keys))
+        assert not is_undecided(replace(policy, exceptions={"whisper": {rule: "reason"}}), model(**keys))
     assert not is_undecided(Policy(), model(**keys))
 
 

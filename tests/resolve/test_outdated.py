@@ -467,6 +467,30 @@ def test_one_model_that_fails_does_not_hide_the_others(hub, repo, locked):
     assert found[1].current == Release(hub.repo("acme/n").head())
 
 
+@pytest.mark.parametrize("question", ["news", "confirm"])
+def test_where_the_hub_cannot_be_reached_not_every_model_tries(question, hub, session, read_manifest):
+    text = "".join(f'[models.m{number}]\nrepo = "acme/m{number}"\n' for number in range(60))
+    for number in range(60):
+        hub.add_repo(f"acme/m{number}", FILES)
+    url = hub.add_file("words.onnx", b"words")
+    manifest = read_manifest(text + f'[models.words]\nurl = "{url}"\n')
+    models = session().resolve(manifest, None).after.models
+    within = session()
+    waits: list[float] = []
+    within._sleep = waits.append
+    address = hub.endpoint.removeprefix("http://")
+    hub.stop()
+    found = within.news(models, manifest) if question == "news" else within.confirm(models)
+    assert [each.error.model for each in found if each.error and each.model.repo] == [
+        f"m{n}" for n in sorted(range(60), key=str)
+    ]
+    assert {each.error.message for each in found if each.error and each.model.repo} == {
+        f"{address}: connection refused"
+    }
+    # Three for each of those that were on the way, and three for the direct file.
+    assert 3 <= len(waits) <= 13 * 3
+
+
 def test_a_token_that_is_refused_is_an_error_and_no_news(repo, locked):
     (found,) = locked()(token="hf_another")
     assert found.error is not None

@@ -47,6 +47,10 @@ class NetworkFaultError(RegistryError):
     """A failure of the way, not of the answer: the same request may work a moment later."""
 
 
+class UnreachableError(NetworkFaultError):
+    """No connection can be made: whoever asks the same host for something else fares no better."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where requests go and what they carry.
@@ -287,7 +291,7 @@ class HttpClient:
                     f"{_host(url)}: its certificate is signed by nobody in {trusted}",
                     hint="if you trust it, set REQUESTS_CA_BUNDLE to the file with its signer's certificate",
                 ) from error
-            raise NetworkFaultError(
+            raise (UnreachableError if _is_unreachable(error) else NetworkFaultError)(
                 f"{_host(url)}: {_reason(error)}",
                 hint="check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR",
             ) from error
@@ -361,6 +365,12 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 def _reason(error: BaseException) -> str:
     """The cause deep inside, in words; texts of libraries may hold signed addresses and are not repeated."""
     return next((words for kind, words in _REASONS if _is_among_causes(kind, error)), "the connection failed")
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    kinds = urllib3.exceptions
+    connecting = (kinds.NewConnectionError, kinds.ConnectTimeoutError, kinds.ProxyError)
+    return any(_is_among_causes(kind, error) for kind in connecting)
 
 
 def _is_among_causes(kind: type[BaseException], error: BaseException) -> bool:

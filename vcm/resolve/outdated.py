@@ -6,9 +6,11 @@ one; each set of files to compare one; and each commit one for its date.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from copy import copy
 from dataclasses import replace
 from threading import Event
+from typing import TypeVar
 
 from vcm.core.following import CODE_ALONE, python_files
 from vcm.core.formats import is_licence
@@ -30,10 +32,13 @@ from vcm.core.selection import select
 from vcm.core.versions import candidates
 from vcm.errors import ConfigError, ModelNotFoundError, VcmError
 from vcm.hub.client import HubClient
+from vcm.hub.http import UnreachableError
 from vcm.install.pools import workers
 from vcm.resolve.successors import successors
 
 MODELS_AT_ONCE = 12
+
+Found = TypeVar("Found")
 
 
 def find_news(client: HubClient, models: Iterable[LockedModel], manifest: Manifest, cancelled: Event) -> list[News]:
@@ -46,16 +51,45 @@ def find_news(client: HubClient, models: Iterable[LockedModel], manifest: Manife
         cancelled: once set, nobody waits for the rest.
     """
 
-    def one(model: LockedModel) -> News:
+    def ask(model: LockedModel) -> News:
         if model.source == "url":
             return News(model=model)
-        try:
-            return _news(client, model, _requirement(model, manifest))
-        except VcmError as error:
-            error.model = error.model or model.name
-            return News(model=model, current=locked_release(model), error=error)
+        return _news(client, model, _requirement(model, manifest))
 
-    with workers(MODELS_AT_ONCE, "vcm-outdated", cancelled) as pool:
+    def failed(model: LockedModel, error: VcmError) -> News:
+        return News(model=model, current=locked_release(model), error=error)
+
+    return ask_for_each(models, ask, failed, cancelled)
+
+
+def ask_for_each(
+    models: Iterable[LockedModel],
+    ask: Callable[[LockedModel], Found],
+    failed: Callable[[LockedModel, VcmError], Found],
+    cancelled: Event,
+) -> list[Found]:
+    """What is found out of each model, in the order given; once the hub cannot be reached, nobody tries again.
+
+    Args:
+        models: locked models.
+        ask: finds it out, for several at once.
+        failed: makes what cannot be found out of an error.
+        cancelled: once set, nobody waits for the rest.
+    """
+    unreachable: list[UnreachableError] = []
+
+    def one(model: LockedModel) -> Found:
+        try:
+            if unreachable and model.repo is not None:
+                raise copy(unreachable[0])
+            return ask(model)
+        except VcmError as error:
+            if isinstance(error, UnreachableError) and model.repo is not None:
+                unreachable.append(copy(error))
+            error.model = error.model or model.name
+            return failed(model, error)
+
+    with workers(MODELS_AT_ONCE, "vcm-upstream", cancelled) as pool:
         return list(pool.map(one, models))
 
 
