@@ -190,8 +190,7 @@ def test_a_hub_that_is_down_is_said_once(manifest, frames, hub, vcm, monkeypatch
         result = vcm(*words)
         assert result.code == 3
         assert result.err == (
-            f"error: frames: {address}: connection refused\n"
-            "  the same for 2 other models\n"
+            f"error: frames, other and third: {address}: connection refused\n"
             "hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR\n"
         )
         document = json.loads(vcm(*words, "--json").out)

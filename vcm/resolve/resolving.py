@@ -29,7 +29,7 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.hub.client import HubClient
-from vcm.hub.http import CONNECTIONS, NetworkFaultError
+from vcm.hub.http import CONNECTIONS, UnreachableError
 from vcm.hub.refusals import RepoNotFoundError, RevisionNotFoundError
 from vcm.install.pools import workers
 from vcm.install.transfer import Transfer
@@ -115,7 +115,7 @@ class Resolver:
         self._previous, self._declared = previous, tuple(declared)
         ordered = sorted(requirements, key=lambda requirement: requirement.name)
 
-        down: list[NetworkFaultError] = []
+        down: list[UnreachableError] = []
 
         def one(requirement: Requirement) -> list[LockedModel] | VcmError:
             try:
@@ -124,7 +124,7 @@ class Resolver:
                     raise copy(down[0])
                 return self._entries(requirement, upgrade=upgrade(requirement.name))
             except VcmError as error:
-                if isinstance(error, NetworkFaultError) and not down:
+                if isinstance(error, UnreachableError) and not down:
                     down.append(copy(error))
                 error.model = error.model or requirement.name
                 return error
