@@ -91,7 +91,7 @@ def told(caught: pytest.ExceptionInfo[RegistryError]) -> tuple[str, str]:
 
 def test_a_second_run_asks_nothing(hub, repo, run):
     first = everything(run(), repo.head())
-    assert len(asked(hub)) == 5
+    assert len(asked(hub)) == 4
     client = run()
     assert not client.reused("acme/tiny")
     assert everything(client, repo.head()) == first
@@ -122,7 +122,7 @@ def test_what_may_change_is_confirmed_after_a_day_and_a_commit_never(hub, repo, 
     clock.now += 1
     client = run()
     assert everything(client, commit) == first
-    assert asked(hub) == [("", True, 304), (f"/revision/{commit}", True, 304), ("/refs", True, 304)]
+    assert asked(hub) == [("", True, 304), ("/refs", True, 304)]
     # The files of a commit and its date were taken as they were.
     assert client.reused("acme/tiny")
     # What was confirmed is fresh for another day.
@@ -139,6 +139,26 @@ def test_what_has_changed_meanwhile_is_taken_anew(hub, repo, run, clock):
     assert run().info("acme/tiny", None).commit == new
     assert run().info("acme/tiny", None).commit == new
     assert asked(hub) == [("", False, 200), ("", True, 200)]
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", "refs/pr/1"])
+def test_what_a_branch_or_tag_leads_to_is_known_by_its_commit_too(hub, repo, run, clock, revision):
+    if revision == "refs/pr/1":
+        hub.fail(
+            Fault(path="*/revision/*", status=200, body=json.dumps({"id": "acme/tiny", "sha": repo.head()}).encode())
+        )
+    info = run().info("acme/tiny", revision)
+    asked(hub)
+    client = run()
+    assert client.info("acme/tiny", repo.head()) == info
+    assert client.reused("acme/tiny")
+    assert asked(hub) == []
+    # After a day it is asked for itself, and whole: the ETag was another question's.
+    clock.now += DAY
+    run().info("acme/tiny", repo.head())
+    assert asked(hub) == [(f"/revision/{repo.head()}", False, 200)]
+    run().info("acme/tiny", repo.head())
+    assert asked(hub) == []
 
 
 def test_how_long_an_answer_serves_can_be_said(hub, repo, run, clock):
@@ -173,7 +193,7 @@ def test_who_revalidates_asks_about_everything_that_is_older_than_the_run(hub, r
     clock.now += 10
     client = run("revalidate")
     assert everything(client, commit) == first
-    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(True, 304)] * 5
+    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(True, 304)] * 4
     assert not client.reused("acme/tiny")
 
 
@@ -208,7 +228,7 @@ def test_refreshing_asks_anew_and_keeps_what_comes(hub, repo, run):
     asked(hub)
     client = run("refresh")
     assert everything(client, repo.head()) == first
-    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(False, 200)] * 5
+    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(False, 200)] * 4
     assert not client.reused("acme/tiny")
     hub.fail(Fault(path="*/tree/*", edit=lambda entries: entries[:1]))
     assert len(run("refresh").tree("acme/tiny", repo.head())) == 1
@@ -463,7 +483,7 @@ def test_what_everybody_is_told_is_asked_once_more_and_then_serves_everybody(hub
     first = everything(run(token=TOKEN), repo.head())
     asked(hub)
     assert everything(run(), repo.head()) == first
-    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(True, 304)] * 5
+    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(True, 304)] * 4
     for token in (None, TOKEN, None):
         assert everything(run(token=token), repo.head()) == first
     assert asked(hub) == []
@@ -525,7 +545,7 @@ def test_no_token_is_in_a_kept_answer(hub, repo, run, store):
     client.info("acme/tiny", None)
     client.refs("acme/tiny")
     assert {request.headers.get("authorization") for request in hub.requests} == {f"Bearer {TOKEN}"}
-    assert len(kept(store)) == 2
+    assert len(kept(store)) == 3
     assert not any(TOKEN.encode() in data for data in kept(store))
     assert all(b"***" in data for data in kept(store))
 

@@ -62,6 +62,7 @@ class Question(Generic[Value]):
         read: the answer's meaning; raises RegistryError where it has none.
         is_lasting: whether its answer never changes.
         is_whole: whether an answer is all there is to know, and not cut to what this caller may see.
+        same_as: the address of another question that an answer answers too.
     """
 
     address: str
@@ -70,6 +71,7 @@ class Question(Generic[Value]):
     read: Callable[[KeptAnswer], Value]
     is_lasting: bool = False
     is_whole: Callable[[Value], bool] = lambda _: True
+    same_as: Callable[[Value], str | None] = lambda _: None
 
 
 @dataclass(slots=True)
@@ -153,11 +155,18 @@ class Answers:
         except ModelNotFoundError:
             self._forget(question)
             raise
-        store, kept = self._caching.store, replace(answer, with_token=self._with_token)
-        # Where it cannot be kept there may still be an old one, which must not pass for it.
-        if store is not None and question.is_whole(value) and store.write(question.repo, kept):
-            self._run.fetched.add(question.address)
+        if question.is_whole(value):
+            self._keep(question.repo, replace(answer, with_token=self._with_token))
+            other = question.same_as(value)
+            if other is not None:
+                # What the hub calls this state of the one may mean another state of the other.
+                self._keep(question.repo, replace(answer, with_token=self._with_token, address=other, etag=None))
         return value, answer.following
+
+    def _keep(self, repo: str, answer: KeptAnswer) -> None:
+        # Where it cannot be kept there may still be an old one, which must not pass for it.
+        if self._caching.store is not None and self._caching.store.write(repo, answer):
+            self._run.fetched.add(answer.address)
 
     def _forget(self, question: Question[Value]) -> None:
         """An older answer would say the opposite the next time; what a token opened stays open to it."""

@@ -89,7 +89,8 @@ class HubClient:
             RegistryError: the hub cannot be reached, or its answer cannot be used.
         """
         subject = f"{repo} at {revision}" if revision else repo
-        path = f"/api/models/{repo}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
+        path = f"/api/models/{repo}"
+        at_revision = f"{path}/revision/"
 
         def read(value: Any) -> RepoInfo:
             info = responses.repo_info(value, subject)
@@ -109,7 +110,12 @@ class HubClient:
                 raise error
             return info
 
-        return self._find(self._question(path, repo, subject, read))[0]
+        def at_commit(info: RepoInfo) -> str | None:
+            return None if info.commit == revision else f"{self.endpoint}{at_revision}{info.commit}"
+
+        question = self._question(at_revision + quote(revision, safe="") if revision else path, repo, subject, read)
+        # A model that is locked will be asked for by its commit.
+        return self._find(replace(question, same_as=at_commit))[0]
 
     def refs(self, repo: str) -> tuple[Ref, ...]:
         """All tags and branches.
