@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event, Lock
 
 import pytest
+from hypothesis import settings
 
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.metadata import Freshness
@@ -20,6 +21,10 @@ from vcm.session import Session
 from vcm.settings import Settings, Token
 from vcm.testing import HubSimulator
 from vcm.version import VERSION
+
+# The same examples in every run, however slow the machine.
+settings.register_profile("calm", derandomize=True, deadline=None)
+settings.load_profile("calm")
 
 TOKEN = "hf_simulatedTokenOfTheTests"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vcm.core.editing import add_model, remove_model
 from vcm.errors import ConfigError
 
-CALM = settings(derandomize=True, deadline=None, max_examples=60)
+CALM = settings(max_examples=60)
 NEW = {"repo": "acme/new"}
 
 TEXT = """\

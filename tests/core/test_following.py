@@ -15,7 +15,7 @@ from vcm.core.configs import is_reference
 from vcm.core.following import Reference, entry_name, python_files, references
 from vcm.core.metadata import RepoInfo
 
-CALM = settings(derandomize=True, deadline=None, max_examples=100)
+CALM = settings(max_examples=100)
 
 CARD = "README.md"
 

@@ -22,7 +22,7 @@ from vcm.core.selection import exact_pattern, select
 from vcm.core.yaml_config import YamlModels, YamlSource
 from vcm.errors import ConfigError
 
-CALM = settings(derandomize=True, deadline=None, max_examples=150)
+CALM = settings(max_examples=150)
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
 
 

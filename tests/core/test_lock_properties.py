@@ -14,7 +14,7 @@ from vcm.core import names
 from vcm.core.lock import FILE_NAME, Lock, LockedFile, LockedModel, _parse_any, _parse_own, lock_text, parse_lock
 from vcm.errors import ConfigError
 
-CALM = settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+CALM = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 HEX = "0123456789abcdef"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.errors import ConfigError
 
-CALM = settings(derandomize=True, deadline=None, max_examples=60)
+CALM = settings(max_examples=60)
 
 DOCUMENT = b"""\
 [project]

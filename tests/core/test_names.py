@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vcm.core import names
 
-CALM = settings(derandomize=True, deadline=None, max_examples=80)
+CALM = settings(max_examples=80)
 
 
 def accepted(check: Callable[[str], str], text: str) -> None:

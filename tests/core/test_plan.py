@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState, make_plan
 
-CALM = settings(derandomize=True, deadline=None, max_examples=50)
+CALM = settings(max_examples=50)
 INSTALLED, MISSING, DAMAGED = SnapshotState.INSTALLED, SnapshotState.MISSING, SnapshotState.DAMAGED
 
 

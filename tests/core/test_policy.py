@@ -27,7 +27,7 @@ from vcm.core.policy import (
 )
 from vcm.errors import ConfigError, PolicyError
 
-CALM = settings(derandomize=True, deadline=None, max_examples=100)
+CALM = settings(max_examples=100)
 
 MODELS = '[models.frames]\nrepo = "acme/frames"\n\n[models.whisper]\nrepo = "openai/whisper"\n\n'
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()

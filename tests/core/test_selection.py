@@ -18,7 +18,7 @@ from vcm.core.metadata import RemoteFile
 from vcm.core.selection import Selection, refuse_pickle, select
 from vcm.errors import CONFIG_ERROR, ConfigError
 
-CALM = settings(derandomize=True, deadline=None, max_examples=100)
+CALM = settings(max_examples=100)
 
 
 def chosen(paths: str | list[str], **keys: Any) -> Selection:

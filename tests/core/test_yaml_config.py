@@ -13,7 +13,7 @@ from vcm.core.manifest import Checksum
 from vcm.core.yaml_config import LARGEST, YamlModels, YamlSource, parse_yaml_config
 from vcm.errors import ConfigError
 
-CALM = settings(derandomize=True, deadline=None, max_examples=150)
+CALM = settings(max_examples=150)
 DIGEST = "ab" * 32
 URL = "https://example.com/llava.onnx"
 

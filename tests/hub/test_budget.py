@@ -11,7 +11,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vcm.errors import NETWORK_ERROR, RegistryError
@@ -173,7 +173,7 @@ def test_a_request_without_news_may_have_been_counted():
     answered(window, 1, 10, 0, 0)
     window.sent(1)
     window.returned(1)
-    window.lost()
+    window.lost(1)
     assert window.delay(2) == 9.0
     assert window.delay(11) == 0
 
@@ -198,6 +198,7 @@ moments = st.floats(0.001, 3.0)
     offset=st.floats(0, 60),
     on_the_way=st.lists(st.tuples(moments, moments, st.booleans()), min_size=1, max_size=60),
 )
+@example(3, 5, 2, 48.0, [(1.0, 1.0, False), (1.0, 1.0, False), (1.0, 2.0, False), (2.0, 0.5, True), (1.0, 1.0, False)])
 def test_no_request_is_ever_refused(quota, seconds, threads, offset, on_the_way):
     """A hub that counts in fixed windows, some threads, and every request and answer with a way of its own."""
     window, number = Window(), itertools.count()
@@ -217,7 +218,7 @@ def test_no_request_is_ever_refused(quota, seconds, threads, offset, on_the_way)
         elif kind == "answered":
             window.returned(data[0])
             if data[1] is None:
-                window.lost()
+                window.lost(now)
             else:
                 window.learn(data[1], data[0], now)
             idle += 1
@@ -372,7 +373,7 @@ def in_earnest(told: list[tuple[float, str]]) -> Budget:
 
 @pytest.mark.parametrize("threads", [1, 16])
 def test_a_real_limit_is_never_run_into(hub, repo, threads):
-    hub.limit("api", quota=10, window=2.0)
+    hub.limit("api", quota=10, window=1.0)
     told: list[tuple[float, str]] = []
     http = HttpClient(Address(hub.endpoint), budget=in_earnest(told))
 
@@ -382,12 +383,12 @@ def test_a_real_limit_is_never_run_into(hub, repo, threads):
 
     try:
         with ThreadPoolExecutor(threads) as pool:
-            assert list(pool.map(one, range(30))) == [200] * 30
+            assert list(pool.map(one, range(20))) == [200] * 20
     finally:
         http.close()
-    assert [request.status for request in hub.requests] == [200] * 30
-    assert 2 <= len(told) <= 3
-    assert {reason for _, reason in told} == {"10 api requests per 2 s are used up"}
+    assert [request.status for request in hub.requests] == [200] * 20
+    assert 1 <= len(told) <= 2
+    assert {reason for _, reason in told} == {"10 api requests per 1 s are used up"}
 
 
 @pytest.mark.parametrize("threads", [1, 16])

@@ -86,7 +86,8 @@ class Window:
         self.is_told = False
         self._left: int | None = None
         self._in_flight = 0
-        self._lost = 0
+        self._lost: list[float] = []
+        self._may_end = 0.0
         self._first: float | None = None
         self._first_until = 0.0
 
@@ -96,7 +97,7 @@ class Window:
             self.forget(self.ends)
         if self._left is None:
             return 0.0 if now >= self._first_until else None
-        left = self._left - self._lost
+        left = self._left - len(self._lost)
         if left > self._in_flight:
             return 0.0
         # The answers on their way may show that their requests have been counted already.
@@ -105,7 +106,9 @@ class Window:
     def forget(self, ends: float) -> None:
         """The window that ends then is over; nothing is known of the next."""
         if self._left is not None and self.ends == ends:
-            self._left, self._lost, self._first, self.is_told = None, 0, None, False
+            self._left, self._first, self.is_told = None, None, False
+            # What was on its way when the window may have ended may have been counted in the next.
+            self._lost = [now for now in self._lost if now > self._may_end]
 
     def sent(self, now: float) -> None:
         """A request goes."""
@@ -119,15 +122,16 @@ class Window:
         if sent == self._first:
             self._first_until = 0.0
 
-    def lost(self) -> None:
-        """A request brought no answer; the hub may have counted it all the same."""
-        self._lost += 1
+    def lost(self, now: float) -> None:
+        """A request brought no answer; the hub may have counted it all the same, at any moment until now."""
+        self._lost.append(now)
 
     def learn(self, limit: Limit, sent: float, now: float) -> None:
         """What an answer says that came now, to a request that went at ``sent``."""
         ends = now + limit.seconds + _ROUNDING
         if self._left is None or sent + limit.seconds - _ROUNDING > self.ends:
             self._left, self.ends, self.is_told = limit.left, ends, False
+            self._may_end = sent + limit.seconds - _ROUNDING
         else:
             # Answers overtake each other: within one window nothing is ever given back. And where windows are short,
             # this may be the next one already.
@@ -199,7 +203,7 @@ class Budget:
             with self._changed:
                 turn.window.returned(turn.sent)
                 if turn.headers is None:
-                    turn.window.lost()
+                    turn.window.lost(self._clock())
                 if limit is not None:
                     self._names[guessed] = limit.bucket
                     self._window(guessed).learn(limit, turn.sent, self._clock())
