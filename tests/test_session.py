@@ -129,6 +129,21 @@ def test_only_what_was_edited_is_asked_about(hub, repo, session, read_manifest):
     assert hub.requests == []
 
 
+def test_a_manifest_that_was_edited_by_hand_costs_what_is_new(hub, repo, session, read_manifest):
+    hub.add_repo("acme/n", {"model.safetensors": b"n" * 100}, tags=["v1.0"])
+    hub.add_repo("acme/old", {"model.safetensors": b"o" * 100})
+    hub.rename("acme/old", "acme/new")
+    text = TEXT + '[models.n]\nrepo = "acme/n"\nversion = "~=1.0"\n[models.o]\nrepo = "acme/old"\n'
+    before = session(freshness="normal").resolve(read_manifest(text), None).after
+    hub.add_repo("acme/x", {"model.safetensors": b"x" * 100})
+    edited = text + '[models.x]\nrepo = "acme/x"\nrevision = "main"\n[models.again]\nrepo = "acme/m"\n'
+    hub.clear_requests()
+    after = session(freshness="normal").resolve(read_manifest(edited), before).after
+    assert [model for model in after.models if model.name in ("m", "n", "o")] == list(before.models)
+    assert {request.path.partition("?")[0].split("/")[4] for request in hub.requests} == {"x"}
+    assert len(hub.requests) == 2
+
+
 def test_an_edit_on_a_stale_lock_asks_about_everything(hub, repo, session, read_manifest):
     before = session().resolve(read_manifest(TEXT), None).after
     changed = read_manifest(TEXT + 'include = ["*.json"]\n')

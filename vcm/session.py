@@ -15,7 +15,7 @@ from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
 from vcm.core.manifest import Manifest, Requirement
 from vcm.core.metadata import Freshness
 from vcm.core.plan import Plan
-from vcm.core.policy import refuse_violations
+from vcm.core.policy import is_undecided, refuse_violations
 from vcm.core.reporter import Reporter
 from vcm.errors import RegistryError
 from vcm.settings import Settings
@@ -142,13 +142,13 @@ class Session:
         """
         fits = before is not None and staleness(before, manifest) is None
         edited_from = manifest if fits else edited_from
-        kept = {} if asks_all or "*" in upgrade else _unchanged(manifest, before, edited_from, upgrade)
+        kept = {} if asks_all or "*" in upgrade else _unchanged(manifest, before, edited_from, upgrade, self.store)
         open_questions = [requirement for requirement in manifest.models if requirement.name not in kept]
         if before is not None and fits and not open_questions:
             locking = Locking(before, before)
         else:
             locking = self._lock(manifest, before, kept, open_questions, upgrade)
-        refuse_violations(manifest.policy, locking.after.models, time.time())
+        refuse_violations(manifest.policy, locking.after.models, time.time(), just_locked=True)
         return locking
 
     def _lock(
@@ -159,6 +159,8 @@ class Session:
         open_questions: list[Requirement],
         upgrade: Collection[str],
     ) -> Locking:
+        from vcm.core.following import with_free_names
+
         entries = [entry for each in kept.values() for entry in each]
         fetched = reused = 0
         if open_questions:
@@ -178,10 +180,10 @@ class Session:
                 open_questions,
                 before,
                 lambda name: "*" in upgrade or name in upgrade,
-                [requirement.name for requirement in manifest.models],
+                manifest.models,
             )
             fetched, reused = resolver.small_files.fetched, resolver.small_files.reused
-        models = tuple(sorted(entries, key=lambda entry: entry.name))
+        models = tuple(with_free_names(entries, [requirement.name for requirement in manifest.models]))
         return Locking(
             before,
             Lock(manifest_sha256=manifest.digest, models=models),
@@ -277,7 +279,7 @@ class Session:
 
 
 def _unchanged(
-    manifest: Manifest, before: Lock | None, edited_from: Manifest | None, upgrade: Collection[str]
+    manifest: Manifest, before: Lock | None, edited_from: Manifest | None, upgrade: Collection[str], store: Store
 ) -> dict[str, list[LockedModel]]:
     """By name, the entries of models that stay without a question: the requirement is the one they answer."""
     if before is None or edited_from is None or staleness(before, edited_from) is not None:
@@ -291,8 +293,34 @@ def _unchanged(
     for model in before.models:
         if model.root in kept:
             kept[model.root].append(model)
-    if manifest.policy.min_age is not None:
-        # A policy of age that came after the lock: it needs to know when each commit was made.
-        undated = {model.root for model in before.models if model.source == "huggingface" and not model.committed}
-        kept = {name: models for name, models in kept.items() if name not in undated}
-    return kept
+    # What a model pulls in is locked for it as long as the manifest does not require it: an edit of the one may concern
+    # the other.
+    moved = _repos(manifest) ^ _repos(edited_from)
+    kept = {name: models for name, models in kept.items() if not any(_may_name(store, each, moved) for each in models)}
+    # A policy that came after the lock may need to know what nobody asked the hub for.
+    undecided = {model.root for model in before.models if is_undecided(manifest.policy, model)}
+    return {name: models for name, models in kept.items() if name not in undecided}
+
+
+def _repos(manifest: Manifest) -> set[str]:
+    return {requirement.repo for requirement in manifest.models if requirement.repo}
+
+
+def _may_name(store: Store, model: LockedModel, repos: Collection[str]) -> bool:
+    """Whether a model may pull in one of these repos, as far as the files tell that would name it."""
+    if not repos:
+        return False
+
+    from vcm.core.configs import is_config
+    from vcm.core.following import CARD
+
+    wanted = [repo.lower().encode() for repo in repos]
+    for file in model.files:
+        if is_config(file.path) or file.path == CARD:
+            try:
+                text = store.blobs.path(file.sha256).read_bytes().lower()
+            except OSError:
+                return True
+            if any(each in text for each in wanted):
+                return True
+    return model.via is not None and not {model.repo, model.asked}.isdisjoint(repos)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -742,7 +743,8 @@ def test_what_is_not_for_this_machine_is_skipped_and_said_so(hub, vcm, manifest)
     assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"
 
 
-def test_a_sync_that_asked_the_hub_does_not_deny_it(synced, vcm, hub, project):
+def test_a_sync_that_asked_the_hub_does_not_deny_it(synced, vcm, hub, project, cache):
+    shutil.rmtree(cache / "hub-metadata")
     path = project / "models.toml"
     path.write_text(path.read_text() + "optional = true\n")
     assert vcm("sync").out.endswith("Nothing to do: 1 model installed\n")
@@ -764,8 +766,9 @@ def test_what_add_was_given_is_not_blamed_on_a_line_of_the_manifest(synced, vcm,
     assert "\nhint: " in result.err
 
 
-def test_a_repo_that_is_gone_is_called_so_also_when_it_was_locked(locked, vcm, hub, project):
+def test_a_repo_that_is_gone_is_called_so_also_when_it_was_locked(locked, vcm, hub, project, cache):
     hub.remove("acme/frames")
+    shutil.rmtree(cache / "hub-metadata")
     path = project / "models.toml"
     path.write_text(path.read_text() + "optional = true\n")
     result = vcm("lock")

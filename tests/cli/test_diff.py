@@ -55,6 +55,10 @@ DIRECT = LockedModel(
 )
 
 
+ANOTHER = "name another old lock: vcm diff OLD.lock"
+UPGRADE = "upgrade vcm: pip install --upgrade vcm"
+
+
 def text_of(*models: LockedModel) -> str:
     return lock_text(Lock(manifest_sha256=A, models=models))
 
@@ -200,32 +204,58 @@ def test_no_git(locks, vcm, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "message", "hint"),
     [
-        (None, "cannot read old.lock: no such file or directory"),
-        ("# poetry\n", "old.lock: not a vcm lock"),
-        (text_of(FRAMES).replace("size = 3000000620", "size = 1"), 'model "frames": model[0].size: the rows'),
+        (None, "cannot read old.lock: no such file or directory", "name a models.lock of another time"),
+        ("# poetry\n", "old.lock: not a vcm lock", ANOTHER),
+        ("<<<<<<< HEAD\nlock-version = 1\n", "old.lock:1: merge-conflict markers", ANOTHER),
+        (
+            text_of(FRAMES).replace("size = 3000000620", "size = 1"),
+            'old.lock:16: model "frames": model[0].size: the rows of files add up to 3000000620 bytes',
+            ANOTHER,
+        ),
+        (
+            "lock-version = 99\n",
+            "old.lock:1: lock-version: version 99 is newer than this vcm knows (1)",
+            UPGRADE,
+        ),
     ],
 )
-def test_an_old_lock_that_cannot_be_used(text, message, locks, vcm, project):
+def test_an_old_lock_that_cannot_be_used(text, message, hint, locks, vcm, project):
     locks([FRAMES], [FRAMES])
     (project / "old.lock").unlink()
     if text is not None:
         (project / "old.lock").write_text(text)
     result = vcm("diff", "old.lock")
-    assert (result.code, result.out) == (2, "")
-    assert message in result.err
-    assert "hint: " in result.err
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\nhint: {hint}\n")
 
 
-def test_a_damaged_lock_in_git(locks, vcm, project):
+def test_long_names_are_filled_to_80_columns(locks, vcm):
+    name, owner = "frames-of-the-cameras-at-the-northern-gate", "an-organisation-of-some-importance"
+    locks([], [replace(FRAMES, name=name, repo=f"{owner}/{name}")])
+    assert vcm("diff", "old.lock").out.startswith(
+        " + frames-of-the-cameras-at-the-northern-gate\n"
+        f"      {owner}/{name}\n"
+        "      1.2 111111111111\n"
+        "    weights: 1 added, 3.0 GB\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("lock-version = 99\n", ":1: lock-version: version 99 is newer than this vcm knows (1)", UPGRADE),
+        ("# poetry\n", ": not a vcm lock", ANOTHER),
+    ],
+)
+def test_a_damaged_lock_in_git(text, message, hint, locks, vcm, project):
     locks([FRAMES], [FRAMES])
     git(project, "init", "-q")
-    (project / "models.lock").write_text("lock-version = 99\n")
+    (project / "models.lock").write_text(text)
     git(project, "add", "models.lock")
     git(project, "commit", "-qm", "newer")
     (project / "models.lock").write_text(text_of(FRAMES))
-    assert vcm("diff").err.startswith("error: HEAD:models.lock:1: lock-version: version 99 is newer than this vcm")
+    assert vcm("diff").err == f"error: HEAD:models.lock{message}\nhint: {hint}\n"
 
 
 def test_no_lock_yet(manifest, vcm, plain):

@@ -466,6 +466,38 @@ def test_where_the_first_choice_is_broken_the_next_is_taken(hf_repo, project, vc
     assert (model.commit, model.ref) == (OTHER, "v1")
 
 
+INDEX = b'{"weight_map": {"a": "model-00001-of-00003.safetensors", "b": "model-00002-of-00003.safetensors"}}'
+
+
+@pytest.mark.parametrize("more", [{}, {"model.safetensors.index.json": INDEX}])
+def test_a_download_that_was_broken_off_is_no_model(more, hf_repo, project, vcm):
+    hf_repo("acme/frames", {"model-00001-of-00003.safetensors": WEIGHTS, **more}, {"main": COMMIT})
+    hf_repo("acme/frames", FRAMES, {"v1": OTHER}, OTHER)
+    result = vcm("import", "--hf-cache")
+    assert (result.code, result.err) == (
+        0,
+        (
+            "note: left out acme/frames at 123456789012: the cache lacks model-00002-of-00003.safetensors, named by "
+            "model-00001-of-00003.safetensors; and 1 more\nhashing 1 model, 4.1 kB\n"
+        ),
+    )
+    (model,) = parse_lock((project / "models.lock").read_bytes()).models
+    assert (model.commit, model.ref) == (OTHER, "v1")
+
+
+def test_one_file_of_many_stays_one_file(hub, hf_repo, project, vcm):
+    files = {"m-Q4_K_M.gguf": b"4" * 50, "m-Q8_0.gguf": b"8" * 90, "README.md": b"# m\n"}
+    variants = hub.add_repo("acme/variants", files)
+    tokenizer = hub.add_repo("acme/words", {"tokenizer.json": b"{}", "model.safetensors": WEIGHTS})
+    hf_repo("acme/variants", {"m-Q4_K_M.gguf": b"4" * 50}, {"main": variants.head()}, variants.head())
+    hf_repo("acme/words", {"tokenizer.json": b"{}"}, {"main": tokenizer.head()}, tokenizer.head())
+    assert vcm("import", "--hf-cache").code == 0
+    assert vcm("lock", "--upgrade").code == 0
+    models = parse_lock((project / "models.lock").read_bytes()).models
+    assert [[file.path for file in model.files] for model in models] == [["m-Q4_K_M.gguf"], ["tokenizer.json"]]
+    assert vcm("sync").out == "Nothing to do: 2 models installed, no network used\n"
+
+
 def test_a_dry_run_only_looks(hf_repo, hf_cache, project, vcm, plain, cache):
     hf_repo("acme/frames", FRAMES, {"main": COMMIT})
     result = vcm("import", "--hf-cache", "--dry-run")

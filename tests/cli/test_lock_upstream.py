@@ -267,14 +267,16 @@ def test_a_server_that_announces_no_length(direct, findings, hub):
     assert findings() == (0, [])
 
 
-def test_a_direct_file_that_is_gone(direct, vcm, hub, plain):
-    hub.fail(Fault(origin="cdn", status=404, times=None))
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_direct_file_that_is_gone(status, direct, vcm, hub, plain):
+    hub.fail(Fault(origin="cdn", status=status, times=None))
     result = vcm(*CHECK)
     assert (result.code, plain(result.out)) == (1, "! words: CDN/files/words.onnx is not there any more\n" + WRONG)
 
 
-def test_a_direct_file_that_is_refused(direct, vcm, hub):
-    hub.fail(Fault(origin="cdn", status=403, times=None))
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_direct_file_that_is_refused(status, direct, vcm, hub):
+    hub.fail(Fault(origin="cdn", status=status, times=None))
     result = vcm(*CHECK)
     assert (result.code, result.out) == (3, "")
     assert result.err.startswith("error: words: ")

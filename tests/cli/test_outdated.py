@@ -11,7 +11,9 @@ import pytest
 
 import vcm as package
 from tests.cli.conftest import COMMIT, FILES
+from tests.conftest import TOKEN
 from vcm.enforce import gate
+from vcm.hub import retries
 from vcm.testing import Fault
 
 NEWER, NEWEST = "b" * 40, "c" * 40
@@ -55,7 +57,6 @@ def test_the_table(by_version, vcm):
         "  look at its page for another\n"
         "frames: the tag v1.2 of acme/frames points at cccccccccccc now, not at the\n"
         "  locked 123456789012; find out why, then run vcm lock --upgrade-model frames\n"
-        "to take what is allowed: vcm lock --upgrade-model frames\n"
     )
     assert vcm("outdated", "--exit-code").code == 1
 
@@ -176,6 +177,41 @@ def test_one_failure_does_not_hide_the_others(manifest, frames, hub, vcm, monkey
     assert document["error"]["code"] == "NETWORK_ERROR"
 
 
+def test_a_hub_that_is_down_is_said_once(manifest, frames, hub, vcm, monkeypatch):
+    hub.add_repo("acme/other", FILES, commit=NEWER)
+    hub.add_repo("acme/third", FILES, commit=NEWER)
+    names = ("frames", "other", "third")
+    manifest("".join(f'[models.{name}]\nrepo = "acme/{name}"\n' for name in names))
+    assert vcm("lock").code == 0
+    monkeypatch.setattr(retries, "DELAYS", ())
+    address = hub.endpoint.removeprefix("http://")
+    hub.stop()
+    for words in (("outdated", "--refresh"), ("lock", "--check", "--upstream")):
+        result = vcm(*words)
+        assert result.code == 3
+        assert result.err == (
+            f"error: frames, other and third: {address}: connection refused\n"
+            "hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR\n"
+        )
+        document = json.loads(vcm(*words, "--json").out)
+        assert [model["error"]["message"] for model in document["models"]] == [
+            f"{name}: {address}: connection refused" for name in names
+        ]
+
+
+def test_an_upgrade_that_asks_for_care_is_named_by_its_notice_alone(manifest, frames, hub, vcm):
+    other = hub.add_repo("acme/other", FILES)
+    manifest('[models.frames]\nrepo = "acme/frames"\nrevision = "v1.2"\n[models.other]\nrepo = "acme/other"\n')
+    assert vcm("lock").code == 0
+    for repo in (frames, other):
+        repo.commit({"config.json": b"{1}"}, commit=NEWER)
+    frames.tag("v1.2")
+    assert vcm("outdated", "--refresh").out.endswith(
+        "  locked 123456789012; find out why, then run vcm lock --upgrade-model frames\n"
+        "to take what is allowed: vcm lock --upgrade-model other\n"
+    )
+
+
 def test_offline_what_is_known_serves(locked, vcm, hub):
     result = vcm("outdated", "--offline")
     # Locking asked all but the dates.
@@ -201,6 +237,21 @@ def test_nothing_is_locked(manifest, vcm):
     vcm("lock")
     assert vcm("outdated").out == "NAME  LOCKED  ALLOWED  LATEST  CHANGES\neverything is up to date\n"
     assert json.loads(vcm("outdated", "--json").out) == {"models": []}
+
+
+def test_a_gate_that_was_passed_is_news_no_more(noticed, frames, hub, vcm, monkeypatch):
+    assert vcm("outdated", "--exit-code").out.endswith(
+        "frames: acme/frames has been gated since it was locked (auto); accept its terms\n"
+        "  on its page, then run vcm lock --refresh\n"
+    )
+    hub.grant(TOKEN, "acme/frames")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    frames.commit({"config.json": b"{1}"})
+    assert vcm("lock", "--refresh").code == 0
+    assert f'commit = "{COMMIT}"' in noticed.read_text()
+    result = vcm("check")
+    assert (result.code, result.err) == (0, "")
+    assert "gated" not in vcm("outdated").out
 
 
 # What the gate says

@@ -119,6 +119,39 @@ def test_the_siblings_of_a_shard(taken, missing):
     assert [gap.present for gap in found(taken, missing)] == [True] * len(missing.split())
 
 
+@pytest.mark.parametrize(
+    ("taken", "present", "missing"),
+    [
+        ("onnx/model.onnx", "onnx/model.onnx_data onnx/model_q4.onnx x.onnx_data", "onnx/model.onnx_data"),
+        ("model.onnx_data_1", "model.onnx model.onnx_data", "model.onnx model.onnx_data"),
+        ("model.onnx model.onnx.data", "model.onnx_data.json", ""),
+        ("openvino_model.xml", "openvino_model.bin openvino_tokenizer.bin", "openvino_model.bin"),
+        ("m.gguf-split-a", "m.gguf-split-b m.gguf n.gguf-split-b", "m.gguf-split-b"),
+        ("m.gguf.part2of2", "m.gguf.part1of2", "m.gguf.part1of2"),
+        (
+            "M.mlpackage/Data/m.mlmodel",
+            "M.mlpackage/Manifest.json N.mlpackage/Manifest.json",
+            "M.mlpackage/Manifest.json",
+        ),
+        ("saved_model.pb", "variables/variables.index assets/vocab.txt", "variables/variables.index"),
+        # The graph of a checkpoint is not needed to read its weights.
+        ("m.ckpt.index", "m.ckpt.meta m.ckpt.data-00000-of-00001", "m.ckpt.data-00000-of-00001"),
+        ("group1-shard1of2.bin", "group1-shard2of2.bin", "group1-shard2of2.bin"),
+        ("config.json", "model.onnx model.onnx_data", ""),
+    ],
+)
+def test_pieces_of_one_thing(taken, present, missing):
+    assert paths(found(taken, present)) == missing
+
+
+def test_a_thing_of_very_many_pieces():
+    pieces = [f"M.mlpackage/{number}" for number in range(20_000)]
+    begun = time.monotonic()
+    assert found(pieces) == []
+    assert len(found(pieces[:1], pieces)) == 1000
+    assert time.monotonic() - begun < 5
+
+
 # --- configurations ---------------------------------------------------------------------------------------------------
 
 
@@ -523,13 +556,20 @@ def test_no_gap_no_error():
         ({"include": ("*.json",)}, "widen include under [models.m]"),
         ({"include": ("*",), "exclude": ("*.txt",)}, "widen include under [models.m], or narrow exclude"),
         ({"exclude": ("*.txt",)}, "narrow exclude under [models.m]"),
-        ({}, "name all that is needed with include under [models.m]"),
     ],
 )
 def test_one_gap(keys, hint):
     error = refusal([CUT], **keys)
     assert str(error) == "m: not taken: vocab.txt, named by tokenizer_config.json"
     assert (error.hint, error.details) == (hint, ())
+
+
+def test_a_part_that_has_its_weights_in_another_format_only():
+    error = refusal([Gap("2_Dense/", "modules.json", present=True)])
+    assert str(error) == "m: not taken: the weights in 2_Dense/, named by modules.json"
+    assert error.hint == (
+        "leave the format that is not whole out with exclude under [models.m], or name all that is needed with include"
+    )
 
 
 def test_a_gap_of_the_publishers():

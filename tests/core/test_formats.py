@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vcm.core.formats import FORMATS, Shard, holds_pickle, is_index, is_licence, shard, variant, weight_format
+from vcm.core.formats import FORMATS, Shard, bundle, holds_pickle, is_index, is_licence, shard, variant, weight_format
 
 
 def test_the_order_of_preference():
@@ -187,6 +187,27 @@ def test_shards(path, expected):
 )
 def test_variants(path, expected):
     assert variant(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ("m.gguf-split-a m.gguf-split-b M.Q6_K.gguf.part1of2", "m.gguf m.gguf M.Q6_K.gguf"),
+        ("o/m.onnx o/m.onnx_data o/m.onnx_data_1 o/m.onnx.data", "o/m.onnx o/m.onnx o/m.onnx o/m.onnx"),
+        ("openvino_model.xml x/openvino_model_int8.bin", "openvino_model x/openvino_model_int8"),
+        ("a/M.mlpackage/Manifest.json a/M.mlpackage/Data/m.mlmodel", "a/M.mlpackage a/M.mlpackage"),
+        ("m.ckpt.index m.ckpt-7.data-00000-of-00001", "m.ckpt m.ckpt-7"),
+        ("s/saved_model.pb s/variables/variables.index s/variables/variables.data-00000-of-00001", "s/ s/ s/"),
+        ("group1-shard1of2.bin a/group1-shard2of2", "group1of2 a/group1of2"),
+        # A whole file is no piece, and what only looks like one is none.
+        ("m.gguf m.onnx.json m.mlmodelc.zip model.xml m-00001-of-00002.gguf m.ckpt variables/x", "-------"),
+    ],
+)
+def test_bundles(paths, expected):
+    assert [bundle(path) for path in paths.split()] == (
+        expected.split() if expected[0] != "-" else [None] * len(expected)
+    )
+    assert bundle("saved_model.pb") == ""
 
 
 @pytest.mark.parametrize(

@@ -222,5 +222,13 @@ def test_include_is_left_out_where_the_selection_takes_the_same() -> None:
     assert cached_requirement("a/b", None, [config, pickle], None) == {"repo": "a/b", "allow-pickle": True}
 
 
+@pytest.mark.parametrize("paths", [["config.json"], ["m-Q4_K_M.gguf"], ["README.md", "m.gguf"], ["LICENSE"]])
+def test_include_says_what_there_is_where_there_may_be_more(paths: list[str]) -> None:
+    files = [RemoteFile(path, 1) for path in paths]
+    named = {"repo": "a/b", "include": [f"/{path}" for path in paths]}
+    assert cached_requirement("a/b", None, files, None) == named
+    assert cached_requirement("a/b", None, files, files) == {"repo": "a/b"}
+
+
 def test_a_pattern_is_for_one_file() -> None:
     assert exact_pattern("sub/[a] *?.json") == "/sub/\\[a] \\*\\?.json"

@@ -101,7 +101,7 @@ def test_what_is_not_allowed_is_no_update_whatever_it_changes():
             Notice(
                 "gated",
                 "acme/m has been gated since it was locked (manual)",
-                "accept its terms on its page, before it has to be fetched again",
+                "accept its terms on its page, then run vcm lock --refresh",
             ),
         ),
         (
@@ -245,3 +245,9 @@ def test_a_ref_is_found_whatever_the_order(found, name, commit):
         again = ref_now(reversed(found), name, commit)
         assert again is not None
         assert (again.kind, again.commit == commit) == (chosen.kind, chosen.commit == commit)
+
+
+def test_what_was_imported_may_have_been_gated_all_the_while():
+    upstream = replace(STILL, repo=replace(INFO, gated="manual"))
+    assert [notice.kind for notice in notices(upstream)] == ["gated"]
+    assert notices(upstream, replace(MODEL, repo_id=None)) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,16 @@ from vcm.core import policy as policy_module
 from vcm.core.formats import FORMATS
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.manifest import parse_manifest
-from vcm.core.policy import RULES, Policy, Violation, parse_age, parse_size, refuse_violations, violations
+from vcm.core.policy import (
+    RULES,
+    Policy,
+    Violation,
+    is_undecided,
+    parse_age,
+    parse_size,
+    refuse_violations,
+    violations,
+)
 from vcm.errors import ConfigError, PolicyError
 
 CALM = settings(max_examples=100)
@@ -31,6 +41,7 @@ def read(text: str) -> Policy:
 def model(name: str = "whisper", **keys: Any) -> LockedModel:
     files = keys.pop("files", "model.safetensors config.json")
     defaults = {"repo": "openai/whisper", "commit": "0" * 40, "license": "mit", "source": "huggingface"}
+    defaults |= {"repo_id": "f" * 24}
     rows = tuple(LockedFile(path, 10, "0" * 64) for path in files.split())
     return LockedModel(name=name, files=rows, **(defaults | keys))
 
@@ -148,7 +159,7 @@ MEND = "mend it in models.toml"
         (
             "[policy.exceptions.wisper]\nlicenses = 'x'\n",
             'models.toml:7: policy.exceptions.wisper: no such model in this file, did you mean "whisper"?',
-            "models of this project: frames, whisper",
+            "remove the table, or name a model of this project: frames, whisper",
         ),
         (
             "[policy.exceptions.whisper]\nlicense = 'x'\n",
@@ -330,6 +341,43 @@ def test_a_commit_without_a_date_is_as_good_as_young():
     with pytest.raises(PolicyError) as caught:
         refuse_violations(Policy(min_age=DAY), [model("a"), model("b")], NOW)
     assert caught.value.hint == "run vcm lock"
+
+
+def test_where_locking_has_just_found_nothing_locking_again_is_no_help():
+    with pytest.raises(PolicyError) as caught:
+        refuse_violations(Policy(min_age=DAY), [model("a")], NOW, just_locked=True)
+    assert caught.value.hint == (
+        'choose another model, change [policy], or add [policy.exceptions.a] with min-age = "the reason"'
+    )
+
+
+def test_a_licence_that_nobody_asked_the_hub_for():
+    imported = model(license=None, repo_id=None)
+    with pytest.raises(PolicyError) as caught:
+        refuse_violations(Policy(licenses=("mit",), min_age=DAY), [imported], NOW)
+    assert caught.value.details == (
+        "whisper: licenses: its licence is not in models.lock, allowed is mit",
+        "whisper: min-age: the date of its commit is not in models.lock, allowed are 1 day and more",
+    )
+    assert caught.value.hint == "run vcm lock"
+
+
+@pytest.mark.parametrize(
+    ("keys", "undecided"),
+    [
+        ({}, {"min-age"}),
+        ({"license": None}, {"min-age"}),
+        ({"license": None, "repo_id": None}, {"min-age", "licenses"}),
+        ({"committed": "2026-01-01T00:00:00Z"}, set()),
+        ({"source": "url", "repo": None, "repo_id": None, "license": None, "url": "https://h/x.onnx"}, set()),
+    ],
+)
+def test_what_the_lock_leaves_undecided(keys, undecided):
+    by_rule = {"min-age": Policy(min_age=DAY), "licenses": Policy(licenses=("mit",))}
+    for rule, policy in by_rule.items():
+        assert is_undecided(policy, model(**keys)) is (rule in undecided)
+        assert not is_undecided(replace(policy, exceptions={"whisper": {rule: "reason"}}), model(**keys))
+    assert not is_undecided(Policy(), model(**keys))
 
 
 def test_a_url_has_no_commit_and_no_age():

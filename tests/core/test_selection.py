@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import warnings
 from typing import Any
 
 import pytest
@@ -187,7 +189,7 @@ def test_patterns_that_match_nothing_are_named(include, unmatched):
 )
 def test_pickles_are_refused(paths, keys, file):
     error = refusal(paths, **keys)
-    assert error.message == "this format holds Python pickles, which run code when they are loaded"
+    assert error.message == "a file of this name may hold Python pickles, which run code when they are loaded"
     assert error.hint == "leave it out with exclude, or set allow-pickle = true on [models.m]"
     assert error.file == file
     assert str(error) == f"m/{file}: {error.message}"
@@ -296,7 +298,8 @@ def test_variants_are_listed_with_their_sizes():
         "   8.5 GB  m-Q8_0.gguf",
         "   4.9 GB  m-Q4_K_M.gguf",
     )
-    assert error.hint == 'choose one under [models.m], such as include = ["*Q4_K_M*"]'
+    # Without its projector a model sees nothing.
+    assert error.hint == 'choose one under [models.m], such as include = ["*Q4_K_M*", "/mmproj-F16.gguf"]'
 
 
 @pytest.mark.parametrize(
@@ -375,4 +378,37 @@ def test_the_advice_always_takes_exactly_one_variant(paths):
         select(files, requirement)
     include = tuple(json.loads(caught.value.hint.partition("include = ")[2]))
     spec = GitIgnoreSpec.from_lines(include)
-    assert len({variant(path) for path in paths if spec.match_file(path)}) == 1
+    matching = {path for path in paths if spec.match_file(path)}
+    assert len({variant(path) for path in matching} - {None}) == 1
+    assert {path for path in matching if variant(path) is None} == paths & {"mmproj.gguf"}
+
+
+# Patterns, and the warnings that Python has for some of them
+
+
+@settings(CALM, max_examples=1000)
+@given(st.text("[]!^-&~|ab*?/", max_size=10))
+def test_no_pattern_makes_python_warn(pattern):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with contextlib.suppress(ConfigError):
+            chosen("a b", include=(pattern,))
+
+
+@pytest.mark.parametrize("pattern", ["[[a]", "[a--b]", "[a&&b]", "[]||]"])
+def test_a_pattern_of_which_python_warns_is_no_glob(pattern):
+    assert str(refusal("a", exclude=(pattern,))) == f'm: exclude: "{pattern}" is no gitignore-style glob'
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [(r"\[a--b].json", "[a--b].json"), ("a--b&&[a].json", "a--b&&a.json"), ("[--a].json", "-.json")],
+)
+def test_a_pattern_that_only_looks_so_is_one(pattern, path):
+    assert taken(path, include=(pattern,)) == [path]
+
+
+def test_choosing_leaves_the_warnings_of_the_program_alone(monkeypatch):
+    # They are the whole program's: two threads that put them back in the wrong order make errors of them for good.
+    monkeypatch.delattr(warnings, "catch_warnings")
+    assert taken("a b c", include=("a", "[b]"), exclude=("c*",)) == ["a", "b"]

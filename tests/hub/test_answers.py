@@ -91,7 +91,7 @@ def told(caught: pytest.ExceptionInfo[RegistryError]) -> tuple[str, str]:
 
 def test_a_second_run_asks_nothing(hub, repo, run):
     first = everything(run(), repo.head())
-    assert len(asked(hub)) == 5
+    assert len(asked(hub)) == 4
     client = run()
     assert not client.reused("acme/tiny")
     assert everything(client, repo.head()) == first
@@ -122,7 +122,7 @@ def test_what_may_change_is_confirmed_after_a_day_and_a_commit_never(hub, repo, 
     clock.now += 1
     client = run()
     assert everything(client, commit) == first
-    assert asked(hub) == [("", True, 304), (f"/revision/{commit}", True, 304), ("/refs", True, 304)]
+    assert asked(hub) == [("", True, 304), ("/refs", True, 304)]
     # The files of a commit and its date were taken as they were.
     assert client.reused("acme/tiny")
     # What was confirmed is fresh for another day.
@@ -139,6 +139,26 @@ def test_what_has_changed_meanwhile_is_taken_anew(hub, repo, run, clock):
     assert run().info("acme/tiny", None).commit == new
     assert run().info("acme/tiny", None).commit == new
     assert asked(hub) == [("", False, 200), ("", True, 200)]
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", "refs/pr/1"])
+def test_what_a_branch_or_tag_leads_to_is_known_by_its_commit_too(hub, repo, run, clock, revision):
+    if revision == "refs/pr/1":
+        hub.fail(
+            Fault(path="*/revision/*", status=200, body=json.dumps({"id": "acme/tiny", "sha": repo.head()}).encode())
+        )
+    info = run().info("acme/tiny", revision)
+    asked(hub)
+    client = run()
+    assert client.info("acme/tiny", repo.head()) == info
+    assert client.reused("acme/tiny")
+    assert asked(hub) == []
+    # After a day it is asked for itself, and whole: the ETag was another question's.
+    clock.now += DAY
+    run().info("acme/tiny", repo.head())
+    assert asked(hub) == [(f"/revision/{repo.head()}", False, 200)]
+    run().info("acme/tiny", repo.head())
+    assert asked(hub) == []
 
 
 def test_how_long_an_answer_serves_can_be_said(hub, repo, run, clock):
@@ -173,7 +193,7 @@ def test_who_revalidates_asks_about_everything_that_is_older_than_the_run(hub, r
     clock.now += 10
     client = run("revalidate")
     assert everything(client, commit) == first
-    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(True, 304)] * 5
+    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(True, 304)] * 4
     assert not client.reused("acme/tiny")
 
 
@@ -208,7 +228,7 @@ def test_refreshing_asks_anew_and_keeps_what_comes(hub, repo, run):
     asked(hub)
     client = run("refresh")
     assert everything(client, repo.head()) == first
-    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(False, 200)] * 5
+    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(False, 200)] * 4
     assert not client.reused("acme/tiny")
     hub.fail(Fault(path="*/tree/*", edit=lambda entries: entries[:1]))
     assert len(run("refresh").tree("acme/tiny", repo.head())) == 1
@@ -292,6 +312,25 @@ def test_a_cache_that_cannot_be_written_changes_nothing_else(hub, repo, connect,
     first = everything(client, repo.head())
     assert everything(client, repo.head()) == first
     assert not client.reused("acme/tiny")
+
+
+class FullDisk(MetadataStore):
+    """What was kept before is there, and nothing more is kept."""
+
+    def write(self, repo: str, answer: KeptAnswer) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("freshness", ["refresh", "revalidate", "normal"])
+def test_an_old_answer_that_cannot_be_replaced_does_not_come_back(  # noqa: PLR0917
+    hub, repo, run, store, clock, connect, freshness
+):
+    run().info("acme/tiny", None)
+    new = repo.commit({"config.json": b"{1}"})
+    clock.now += DAY
+    caching = Caching(store=FullDisk(store.folder.parent), clock=clock, freshness=freshness)
+    client = connect(hub.endpoint, caching=caching).client
+    assert [client.info("acme/tiny", None).commit for _ in range(3)] == [new] * 3
 
 
 # Offline
@@ -412,8 +451,42 @@ def test_hidden_digests_are_not_kept(hub, run, store):
     hub.grant(TOKEN, "acme/gated")
     allowed = run(token=TOKEN).tree("acme/gated", repo.head())
     assert not any(file.masked for file in allowed)
-    assert run().tree("acme/gated", repo.head()) == allowed
+    # Who has no access sees what he would see without a cache, and does not take away what is known.
+    assert any(file.masked for file in run().tree("acme/gated", repo.head()))
+    hub.clear_requests()
+    assert run(token=TOKEN).tree("acme/gated", repo.head()) == allowed
+    assert run(offline=True).tree("acme/gated", repo.head()) == allowed
+    assert run("cached", offline=True).tree("acme/gated", repo.head()) == allowed
+    assert hub.requests == []
     assert not any(b"*" * 64 in data for data in kept(store))
+
+
+def test_what_a_token_opened_is_closed_to_who_has_none(hub, run):
+    repo = hub.add_repo("acme/private", FILES, private=True)
+    hub.grant(TOKEN, "acme/private")
+    questions: tuple[Callable[[Any], Any], ...] = (
+        lambda client: client.info("acme/private", None),
+        lambda client: client.refs("acme/private"),
+        lambda client: client.tree("acme/private", repo.head()),
+    )
+    for question in questions:
+        question(run(token=TOKEN))
+        with pytest.raises(ModelNotFoundError):
+            question(run())
+        hub.clear_requests()
+        question(run(token=TOKEN))
+        question(run(offline=True))
+        assert hub.requests == []
+
+
+def test_what_everybody_is_told_is_asked_once_more_and_then_serves_everybody(hub, repo, run):
+    first = everything(run(token=TOKEN), repo.head())
+    asked(hub)
+    assert everything(run(), repo.head()) == first
+    assert [(has_etag, status) for _, has_etag, status in asked(hub)] == [(True, 304)] * 4
+    for token in (None, TOKEN, None):
+        assert everything(run(token=token), repo.head()) == first
+    assert asked(hub) == []
 
 
 def test_hidden_digests_of_a_cache_are_not_believed(hub, repo, run, store, clock):
@@ -472,7 +545,7 @@ def test_no_token_is_in_a_kept_answer(hub, repo, run, store):
     client.info("acme/tiny", None)
     client.refs("acme/tiny")
     assert {request.headers.get("authorization") for request in hub.requests} == {f"Bearer {TOKEN}"}
-    assert len(kept(store)) == 2
+    assert len(kept(store)) == 3
     assert not any(TOKEN.encode() in data for data in kept(store))
     assert all(b"***" in data for data in kept(store))
 
@@ -566,3 +639,22 @@ def test_an_unauthorized_answer_does_not_hide_behind_a_kept_one(hub, repo, run, 
     with pytest.raises(RegistryError) as caught:
         run().info("acme/tiny", None)
     assert caught.value.error_code == AUTHENTICATION_ERROR
+
+
+@pytest.mark.parametrize("what", ["gone", "disabled"])
+def test_an_answer_that_the_hub_takes_back_serves_nobody_any_more(hub, repo, run, store, what):
+    run().info("acme/tiny", None)
+    run().refs("acme/tiny")
+    if what == "gone":
+        hub.remove("acme/tiny")
+    else:
+        repo.disabled = True
+    with pytest.raises(ModelNotFoundError):
+        run("refresh").info("acme/tiny", None)
+    with pytest.raises(ModelNotFoundError):
+        run().info("acme/tiny", None)
+    with pytest.raises(RegistryError) as caught:
+        run(offline=True).info("acme/tiny", None)
+    assert told(caught) == (NOT_KNOWN[0].format("acme/tiny"), NOT_KNOWN[1])
+    # What it was not asked about may still hold.
+    run().refs("acme/tiny")

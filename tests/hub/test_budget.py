@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from vcm.errors import NETWORK_ERROR, RegistryError
 from vcm.hub.budget import Budget, Limit, Window, announced_limit, bucket_of
+from vcm.hub.client import HubClient
 from vcm.hub.http import Address, HttpClient, NetworkFaultError
 from vcm.hub.retries import LONGEST_WAIT
 from vcm.testing import Fault
@@ -388,6 +389,47 @@ def test_a_real_limit_is_never_run_into(hub, repo, threads):
     assert [request.status for request in hub.requests] == [200] * 20
     assert 1 <= len(told) <= 2
     assert {reason for _, reason in told} == {"10 api requests per 1 s are used up"}
+
+
+@pytest.mark.parametrize("threads", [1, 16])
+def test_who_shares_a_limit_with_others_waits_with_them_and_says_so_once(hub, repo, threads):
+    """An anonymous caller is an address, and behind an address there may be many."""
+    hub.limit("api", quota=20, window=2.0)
+    told: list[tuple[float, str]] = []
+    ours, theirs = HttpClient(Address(hub.endpoint), budget=in_earnest(told)), HttpClient(Address(hub.endpoint))
+
+    def status(http: HttpClient) -> int:
+        with http.request("GET", f"{hub.endpoint}/api/models/acme/tiny") as answer:
+            return answer.status
+
+    try:
+        assert status(ours) == 200
+        while status(theirs) == 200:
+            pass
+        with ThreadPoolExecutor(threads) as pool:
+            assert list(pool.map(lambda _: status(ours), range(16))) == [200] * 16
+    finally:
+        ours.close()
+        theirs.close()
+    assert [reason for _, reason in told] == ["20 api requests per 2 s are used up"]
+
+
+def test_a_hub_that_always_refuses_is_left_after_three_windows(hub, repo):
+    told: list[tuple[float, str]] = []
+    hub.fail(Fault(path="/api/*", status=429, headers=headers(0, 0), times=None))
+    http = HttpClient(Address(hub.endpoint), budget=in_earnest(told))
+    client = HubClient(
+        http, Address(hub.endpoint), token_source=None, wait=lambda seconds, _: told.append((seconds, ""))
+    )
+    try:
+        with pytest.raises(RegistryError) as caught:
+            client.info("acme/tiny", None)
+    finally:
+        http.close()
+    assert str(caught.value) == f"the hub allows no more requests for now: {USED_UP}"
+    assert (caught.value.hint, caught.value.retry_after) == ("try again in 1 s", 1.0)
+    assert [seconds for seconds, _ in told] == [pytest.approx(1, abs=0.1)] * 3
+    assert len(hub.requests) == 4
 
 
 def test_only_the_hubs_own_requests_are_counted(hub, repo, stranger):

@@ -582,3 +582,8 @@ def test_pages_without_an_end(hub, repo, connect):
         connect(hub.endpoint).client.tree("acme/tiny", repo.head())
     assert str(caught.value) == f"the files of acme/tiny at {repo.head()[:12]}: more than 1000 pages"
     assert len(hub.requests) <= 1000
+
+
+def test_a_licence_that_is_no_text_does_not_vanish_beside_one_that_is():
+    answer = {"id": "acme/m", "sha": "1" * 40, "cardData": {"license": ["mit", 3]}}
+    assert responses.repo_info(answer, "acme/m").license == "mit, ?"

@@ -12,13 +12,22 @@ import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
 from tests.conftest import TOKEN, closed_port
 from vcm.errors import NETWORK_ERROR, RegistryError, VcmError
-from vcm.hub.http import CONNECTIONS, Address, HttpClient, NetworkFaultError, _check_redirect, origin, shown_url
+from vcm.hub.http import (
+    CONNECTIONS,
+    Address,
+    HttpClient,
+    NetworkFaultError,
+    UnreachableError,
+    _check_redirect,
+    origin,
+    shown_url,
+)
 from vcm.testing import Fault
 from vcm.version import VERSION
 
@@ -315,13 +324,54 @@ def test_a_redirect_whose_length_makes_no_sense(connect, loopback, http_answer, 
         assert read(connect(server.url).http, f"{server.url}/start") == b"end"
 
 
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("GET", b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n"),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+    ],
+)
+def test_an_answer_that_nobody_reads_leaves_its_connection_for_the_next_request(connect, loopback, method, answer):
+    asked = []
+
+    def serve(connection, _):
+        # Every request that comes over one connection.
+        more = b"\r\n\r\n"
+        while more:
+            asked.append(more)
+            connection.sendall(answer)
+            more = connection.recv(65536)
+
+    server = loopback(serve)
+    http = connect(server.url).http
+    for _ in range(3):
+        with http.request(method, f"{server.url}/x") as got:
+            assert got.status == int(answer[9:12])
+    assert (len(server.asked), len(asked)) == (1, 3)
+
+
+def test_who_is_called_off_does_not_wait_for_the_rest_of_an_answer(connect, loopback, http_answer):
+    def answer(connection, _):
+        connection.sendall(http_answer(headers={"Content-Length": "100"}, body=b"x" * 40, length=False))
+        server.stopping.wait(5)
+
+    server = loopback(answer)
+    began = monotonic()
+    with pytest.raises(KeyboardInterrupt), connect(server.url).http.request("GET", f"{server.url}/x"):
+        raise KeyboardInterrupt
+    assert monotonic() - began < 2
+
+
 # Failures of the way
 
 
 def test_nobody_listens(connect):
     port = closed_port()
     made = connect(f"http://127.0.0.1:{port}")
-    with pytest.raises(NetworkFaultError) as caught:
+    with pytest.raises(UnreachableError) as caught:
         made.client.info("acme/tiny", None)
     assert str(caught.value) == f"127.0.0.1:{port}: connection refused"
     assert caught.value.hint == NETWORK_HINT
@@ -333,7 +383,7 @@ def test_nobody_listens(connect):
 
 def test_a_name_that_nobody_knows(connect):
     made = connect("http://hub.invalid")
-    with pytest.raises(NetworkFaultError) as caught:
+    with pytest.raises(UnreachableError) as caught:
         read(made.http, "http://hub.invalid/x?Signature=s")
     assert str(caught.value) == "hub.invalid: the name cannot be resolved"
 
@@ -348,6 +398,8 @@ def test_the_connection_is_reset(connect, loopback):
     with pytest.raises(NetworkFaultError) as caught:
         read(connect(server.url).http, f"{server.url}/x?Signature=s")
     assert str(caught.value) == f"127.0.0.1:{server.port}: connection reset"
+    # Somebody is there, and may answer the next question.
+    assert not isinstance(caught.value, UnreachableError)
 
 
 def test_the_connection_is_closed_without_a_word(connect, loopback):

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from vcm.core.lock import lock_text, parse_lock
-from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, RegistryError
+from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, RegistryError, VcmError
 
 WEIGHTS = hashlib.shake_128(b"weights").digest(4000)
 BASE = {"config.json": b'{"model_type": "llama"}', "model.safetensors": WEIGHTS}
@@ -33,7 +33,7 @@ def test_an_adapters_base_model_is_locked_beside_it(hub, session, lock):
     ]
     assert [file.path for file in found.models[1].files] == ["config.json", "model.safetensors"]
     assert found.models[1].license == "llama"
-    assert within.reporter.notices == ["lora: its base model meta/llama is locked as lora.llama"]
+    assert within.reporter.notices == ["lora: its base model meta/llama is locked beside it"]
 
 
 def test_the_revision_that_the_adapter_names(hub, lock):
@@ -87,31 +87,6 @@ def test_a_chain_is_followed_to_its_end_and_a_circle_once(hub, lock):
     hub.add_repo("acme/a", adapter("acme/b"))
     hub.add_repo("acme/b", adapter("acme/a"))
     assert [model.name for model in lock('[models.a]\nrepo = "acme/a"\n').models] == ["a", "a.b"]
-
-
-def test_what_the_manifest_requires_itself_too_is_pinned_for_each(hub, lock):
-    base = hub.add_repo("meta/llama", BASE)
-    first = base.head()
-    second = base.commit({"config.json": b"{2}"})
-    hub.add_repo("acme/lora", adapter("meta/llama"))
-    found = lock(TEXT + f'[models.base]\nrepo = "meta/llama"\nrevision = "{first}"\n')
-    assert [(model.name, model.via, model.commit) for model in found.models] == [
-        ("base", None, first),
-        ("lora", None, hub.repo("acme/lora").head()),
-        ("lora.llama", "lora", second),
-    ]
-
-
-def test_a_name_of_the_manifest_is_not_taken(hub, lock):
-    hub.add_repo("meta/llama", BASE)
-    hub.add_repo("acme/lora", adapter("meta/llama"))
-    found = lock(TEXT + '[models."lora.llama"]\nrepo = "meta/llama"\n')
-    assert [(model.name, model.via) for model in found.models] == [
-        ("lora", None),
-        ("lora.llama", None),
-        ("lora.meta-llama", "lora"),
-    ]
-    assert parse_lock(lock_text(found).encode()) == found
 
 
 def test_follow_false_refuses_and_says_so(hub, session, lock):
@@ -191,3 +166,159 @@ def test_add_can_leave_it_out(hub, vcm, manifest, project):
     assert vcm("add", "lora", "acme/lora").code == 3
     assert vcm("add", "lora", "acme/lora", "--no-follow").code == 0
     assert (project / "models.toml").read_text() == '[models.lora]\nrepo = "acme/lora"\nfollow = false\n'
+
+
+def test_the_base_is_locked_with_its_adapter_again_when_the_manifest_no_longer_requires_it(hub, vcm, manifest, project):
+    base = hub.add_repo("meta/llama", BASE)
+    hub.add_repo("acme/lora", adapter("meta/llama"))
+    manifest(TEXT + '[models.base]\nrepo = "meta/llama"\n')
+    assert vcm("lock").code == 0
+    first = base.head()
+    base.commit({"config.json": b"{2}"})
+    assert vcm("remove", "base").code == 0
+    text = (project / "models.lock").read_text()
+    assert 'name = "lora.llama"' in text
+    # A model that is locked by another name from now on is not moved by that.
+    assert f'commit = "{first}"' in text
+    assert vcm("add", "base", "meta/llama", "--no-sync").code == 0
+    text = (project / "models.lock").read_text()
+    assert "lora.llama" not in text
+    assert 'name = "base"\nsource = "huggingface"\nrepo = "meta/llama"' in text
+    assert f'commit = "{first}"' in text
+
+
+@pytest.mark.parametrize(
+    ("adapter_keys", "base_keys", "is_enough"),
+    [
+        ("", "", True),
+        ('groups = ["a"]', "", True),
+        ('groups = ["a"]', 'groups = ["b", "a"]', True),
+        ("optional = true", "optional = true", True),
+        ("marker = \"os_name == 'nt'\"", "marker = \"os_name == 'nt'\"", True),
+        ("", 'groups = ["a"]', False),
+        ('groups = ["a", "b"]', 'groups = ["a"]', False),
+        ("", "optional = true", False),
+        ("", "marker = \"os_name == 'nt'\"", False),
+    ],
+)
+def test_a_base_that_is_not_always_installed_with_its_adapter_is_locked_for_it(
+    hub, lock, adapter_keys, base_keys, is_enough
+):
+    hub.add_repo("meta/llama", BASE)
+    hub.add_repo("acme/lora", adapter("meta/llama"))
+    found = lock(f'{TEXT}{adapter_keys}\n[models.base]\nrepo = "meta/llama"\n{base_keys}\n')
+    assert [model.name for model in found.models] == ["base", "lora"] + ([] if is_enough else ["lora.llama"])
+
+
+def test_the_manifests_names_are_its_own(hub, vcm, manifest, project):
+    hub.add_repo("meta/llama", BASE)
+    hub.add_repo("acme/lora", adapter("meta/llama"))
+    hub.add_repo("acme/m", {"config.json": b"{}"})
+    manifest(TEXT)
+    assert vcm("lock").code == 0
+    assert vcm("add", "lora.llama", "acme/m", "--no-sync").code == 0
+    added = (project / "models.lock").read_bytes()
+    models = parse_lock(added).models
+    assert [(model.name, model.repo, model.via) for model in models] == [
+        ("lora", "acme/lora", None),
+        ("lora.llama", "acme/m", None),
+        ("lora.meta-llama", "meta/llama", "lora"),
+    ]
+    (project / "models.lock").unlink()
+    assert vcm("lock").code == 0
+    assert (project / "models.lock").read_bytes() == added
+
+
+def test_two_models_whose_names_and_repos_add_up_to_the_same(hub, lock):
+    hub.add_repo("x/b.c", BASE)
+    hub.add_repo("x/c", BASE)
+    hub.add_repo("acme/one", adapter("x/b.c"))
+    hub.add_repo("acme/two", adapter("x/c"))
+    found = lock('[models.a]\nrepo = "acme/one"\n[models."a.b"]\nrepo = "acme/two"\n')
+    assert [(model.name, model.repo) for model in found.models] == [
+        ("a", "acme/one"),
+        ("a.b", "acme/two"),
+        ("a.b.c", "x/b.c"),
+        ("a.b.x-c", "x/c"),
+    ]
+    assert parse_lock(lock_text(found).encode()) == found
+
+
+def test_a_base_that_goes_by_its_old_name_and_is_required_by_its_new_one(hub, lock):
+    hub.add_repo("meta/llama", BASE)
+    hub.rename("meta/llama", "meta-llama/llama")
+    hub.add_repo("acme/lora", adapter("meta/llama"))
+    found = lock(TEXT + '[models.base]\nrepo = "meta-llama/llama"\n')
+    assert [model.name for model in found.models] == ["base", "lora"]
+
+
+def test_a_word_without_a_namespace_may_be_an_old_repo_or_a_folder(hub, session, lock):
+    hub.add_repo("acme/lora", adapter("TBA"))
+    within = session()
+    assert [model.name for model in lock(TEXT, within=within).models] == ["lora"]
+    assert within.reporter.notices == [
+        'lora: its base model "TBA" (adapter_config.json) is no repo; the program must bring it'
+    ]
+    hub.add_repo("TBA", BASE)
+    assert [model.name for model in lock(TEXT).models] == ["lora", "lora.tba"]
+    hub.add_repo("meta/llama", BASE)
+    hub.repo("acme/lora").card = {"base_model": "meta/llama"}
+    assert [model.name for model in lock(TEXT).models] == ["lora", "lora.llama"]
+
+
+@pytest.mark.parametrize(
+    ("base", "config", "message", "hint"),
+    [
+        (
+            {"pytorch_model.bin": WEIGHTS},
+            {},
+            "a file of this name may hold Python pickles, which run code when they are loaded",
+            'leave it out with exclude, or set allow-pickle = true on a [models.NAME] with repo = "meta/llama"',
+        ),
+        (
+            {"m.Q4_K_M.gguf": WEIGHTS, "m.Q8_0.gguf": WEIGHTS},
+            {},
+            "meta/llama has 2 variants of its weights in gguf, and vcm cannot choose",
+            'choose one under a [models.NAME] with repo = "meta/llama", such as include = ["*Q4_K_M*"]',
+        ),
+        (
+            BASE,
+            {"revision": "nowhere"},
+            "meta/llama at nowhere: no such revision",
+            "require meta/llama itself in models.toml, as it is there",
+        ),
+    ],
+)
+def test_what_to_do_about_a_base_that_cannot_be_taken_as_it_is(hub, lock, base, config, message, hint):
+    hub.add_repo("meta/llama", base)
+    hub.add_repo("acme/lora", adapter("meta/llama", **config))
+    with pytest.raises(VcmError) as caught:
+        lock(TEXT)
+    assert caught.value.model == "lora"
+    assert caught.value.message == f"its base model meta/llama, which adapter_config.json names: {message}"
+    assert caught.value.hint == f"{hint}; or set follow = false on [models.lora]"
+
+
+def test_code_that_another_repo_lacks(hub, lock):
+    hub.add_repo("tii/code", {"config.json": b"{}"})
+    config = {"auto_map": {"AutoModel": "tii/code--modeling_falcon.Falcon"}}
+    hub.add_repo("acme/m", {"config.json": json.dumps(config).encode()})
+    with pytest.raises(RegistryError) as caught:
+        lock('[models.m]\nrepo = "acme/m"\n')
+    assert str(caught.value) == "m: its code tii/code, which config.json names: tii/code has no file like *.py"
+    assert caught.value.hint == (
+        "require tii/code itself in models.toml, as it is there; or set follow = false on [models.m]"
+    )
+
+
+def test_notices_come_in_the_order_of_the_models(hub, session, lock):
+    hub.add_repo("meta/llama", BASE)
+    text = ""
+    for number in range(20):
+        hub.add_repo(f"acme/lora{number:02}", adapter("meta/llama"))
+        text += f'[models.l{number:02}]\nrepo = "acme/lora{number:02}"\n'
+    within = session()
+    lock(text, within=within)
+    assert within.reporter.notices == [
+        f"l{number:02}: its base model meta/llama is locked beside it" for number in range(20)
+    ]

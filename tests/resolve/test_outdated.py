@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import TOKEN
-from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.outdated import News, Release
 from vcm.errors import AUTHENTICATION_ERROR, NETWORK_ERROR
 from vcm.store.notices import read_notices
@@ -228,24 +227,35 @@ def test_a_direct_file_is_listed_and_nobody_is_asked(hub, locked):
     assert hub.requests == []
 
 
-def test_a_model_that_was_pulled_in_is_compared_by_its_locked_files(repo, locked, hub):
+def test_a_base_model_is_compared_as_locking_takes_it(repo, locked, hub):
+    hub.add_repo("acme/adapter", {"adapter_config.json": b'{"base_model_name_or_path": "acme/m"}'})
+    later = locked('[models.a]\nrepo = "acme/adapter"\n')
+    _, base = later()
+    assert (base.model.name, base.allowed, base.changes) == ("a.m", Release(repo.head(), None, FIRST), ())
+    second = repo.commit({"chat_template.jinja": b"new", "pytorch_model.bin": OTHER})
+    _, base = later()
+    # The weights in a second format are not taken; a file that is new is.
+    assert (base.allowed, base.changes, base.has_update) == (Release(second, None, SECOND), ("template",), True)
+
+
+def test_a_repo_that_is_wanted_for_its_code_is_compared_by_that(locked, hub):
+    config = b'{"auto_map": {"AutoModel": "acme/code--modeling.Model"}}'
+    hub.add_repo("acme/coded", {"config.json": config})
+    code = hub.add_repo("acme/code", {"modeling.py": b"1", "LICENSE": b"terms", "model.safetensors": WEIGHTS})
+    later = locked('[models.c]\nrepo = "acme/coded"\n')
+    code.commit({"model.safetensors": OTHER, "README.md": b"new"})
+    _, found = later()
+    assert (found.model.name, found.changes) == ("c.code", ())
+    code.commit({"layers.py": b"2"})
+    assert later()[1].changes == ("code",)
+
+
+def test_what_was_pulled_in_at_a_commit_stays_there(repo, locked, hub):
     first = repo.head()
-    base = LockedModel(
-        name="m.base",
-        source="huggingface",
-        repo="acme/m",
-        commit=first,
-        via="m",
-        files=(LockedFile("config.json", 2, hashlib.sha256(b"{}").hexdigest(), repo.files()["config.json"].oid),),
-    )
     later = locked()
-    second = repo.commit({"tokenizer.json": b"[1]"})
-    found = only(later([base]))
-    assert (found.allowed and found.allowed.commit, found.changes) == (second, ())
-    repo.commit({"config.json": b"{1}", "modeling_m.py": b"pass"})
-    assert only(later([base])).changes == ("config",)
-    pinned = replace(base, requested=first)
-    found = only(later([pinned]))
+    (model,) = (each.model for each in later())
+    repo.commit({"tokenizer.json": b"[1]"})
+    found = only(later([replace(model, name="m.base", via="m", requested=first)]))
     assert (found.allowed and found.allowed.commit, found.has_update) == (first, False)
 
 
@@ -356,6 +366,25 @@ def test_gone_while_an_older_answer_still_knows_it(hub, repo, locked, session):
     assert kinds(only(later(freshness="normal"))) == ["gone"]
 
 
+@pytest.mark.parametrize("kind", ["gone", "disabled", "tag-moved"])
+def test_what_the_hub_said_last_is_not_forgotten_for_an_older_answer(kind, hub, repo, locked, cache):
+    later = locked(BY_TAG)
+    later(freshness="normal")
+    if kind == "gone":
+        hub.remove("acme/m")
+    elif kind == "disabled":
+        repo.disabled = True
+    else:
+        repo.delete_tag("v1.0")
+    assert kinds(only(later())) == [kind]
+    assert kinds(only(later(freshness="normal"))) == [kind]
+    # Offline it is not known any more, which is no reason to say that all is well.
+    (found,) = later(offline=True, freshness="normal")
+    assert found.error is not None
+    assert (found.error.error_code, kinds(found)) == (NETWORK_ERROR, [])
+    assert [notice.kind for (notice,) in read_notices(cache).values()] == [kind]
+
+
 def test_a_repo_named_disabled_that_is_gone(hub, locked):
     hub.add_repo("acme/disabled", FILES)
     later = locked('[models.m]\nrepo = "acme/disabled"\n')
@@ -437,6 +466,30 @@ def test_one_model_that_fails_does_not_hide_the_others(hub, repo, locked):
     assert found[1].error is not None
     assert (found[1].error.error_code, found[1].error.model) == (NETWORK_ERROR, "n")
     assert found[1].current == Release(hub.repo("acme/n").head())
+
+
+@pytest.mark.parametrize("question", ["news", "confirm"])
+def test_where_the_hub_cannot_be_reached_not_every_model_tries(question, hub, session, read_manifest):
+    text = "".join(f'[models.m{number}]\nrepo = "acme/m{number}"\n' for number in range(60))
+    for number in range(60):
+        hub.add_repo(f"acme/m{number}", FILES)
+    url = hub.add_file("words.onnx", b"words")
+    manifest = read_manifest(text + f'[models.words]\nurl = "{url}"\n')
+    models = session().resolve(manifest, None).after.models
+    within = session()
+    waits: list[float] = []
+    within._sleep = waits.append
+    address = hub.endpoint.removeprefix("http://")
+    hub.stop()
+    found = within.news(models, manifest) if question == "news" else within.confirm(models)
+    assert [each.error.model for each in found if each.error and each.model.repo] == [
+        f"m{n}" for n in sorted(range(60), key=str)
+    ]
+    assert {each.error.message for each in found if each.error and each.model.repo} == {
+        f"{address}: connection refused"
+    }
+    # Three for each of those that were on the way, and three for the direct file.
+    assert 3 <= len(waits) <= 13 * 3
 
 
 def test_a_token_that_is_refused_is_an_error_and_no_news(repo, locked):

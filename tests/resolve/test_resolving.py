@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from vcm.errors import (
     RegistryError,
     VcmError,
 )
+from vcm.hub.http import CONNECTIONS
 from vcm.testing import Fault, HubSimulator
 
 WEIGHTS = hashlib.shake_128(b"weights").digest(4000)
@@ -78,7 +80,7 @@ def versions(hub):
     repo = hub.add_repo("acme/m", FILES)
     for name in ("v0.9", "v1.0", "1.2", "v1.10", "v2.0rc1"):
         repo.tag(name, repo.commit({"config.json": name.encode()}))
-    repo.commit({"config.json": b"branch"}, branch="v1.11")
+    repo.commit({**FILES, "config.json": b"branch"}, branch="v1.11")
     repo.commit({"config.json": b"same as a tag"}, branch="v1.2")
     repo.branch("fp16")
     repo.branch("step3000")
@@ -138,6 +140,36 @@ def test_a_version_without_the_wanted_files_is_passed_over(hub, session, lock):
     assert within.reporter.notices == ["m: v1.1 lacks the wanted files; v1.0 was taken instead"]
 
 
+def test_the_format_of_pytorch_stands_back_and_that_is_said(hub, session, lock):
+    hub.add_repo("acme/m", {"config.json": b"{}", "pytorch_model.bin": b"p" * 3000, "tf_model.h5": b"o" * 2000})
+    within = session()
+    assert only(lock('[models.m]\nrepo = "acme/m"', within=within)).format == "tensorflow"
+    assert within.reporter.notices == [
+        "m: took the weights in tensorflow; left out pytorch, which saves 3.0 kB; allow-pickle = true takes pytorch"
+    ]
+    within = session()
+    assert only(lock('[models.m]\nrepo = "acme/m"\nallow-pickle = true', within=within)).format == "pytorch"
+    assert within.reporter.notices == ["m: took the weights in pytorch; left out tensorflow, which saves 2.0 kB"]
+
+
+def test_a_version_without_weights_is_passed_over(hub, session, lock):
+    repo = hub.add_repo("acme/m", FILES, tags=["v1.0"])
+    for tag in ("v1.1", "v1.2"):
+        repo.tag(tag, repo.commit({"model.safetensors": None, "README.md": tag.encode()}))
+    text, within = '[models.m]\nrepo = "acme/m"\nversion = ">=1"', session()
+    first = lock(text, within=within)
+    assert only(first).version == "1.0"
+    said = ["m: v1.2 and v1.1 lack the wanted files; v1.0 was taken instead"]
+    assert within.reporter.notices == said
+    # Whoever asks for something newer is told why there is none.
+    within = session()
+    assert lock(text, first, upgrade={"m"}, within=within) == first
+    assert within.reporter.notices == said
+    # Who wants no weights, and a repo without any, get the highest.
+    assert only(lock(text + '\ninclude = ["*.json"]')).version == "1.2"
+    assert only(lock(text + '\nexclude = ["*.safetensors"]')).version == "1.2"
+
+
 def test_the_weights_in_one_format(hub, session, lock):
     hub.add_repo("acme/m", {**FILES, "pytorch_model.bin": b"p" * 3000, "model.onnx": b"o" * 2000})
     within = session()
@@ -148,12 +180,53 @@ def test_the_weights_in_one_format(hub, session, lock):
     ]
 
 
+@pytest.mark.parametrize(
+    ("revision", "hint"),
+    [
+        ("fp61", "its branches and tags: fp16, v1.0, main"),
+        ("2023", "its branches and tags: v1.0, fp16, main"),
+    ],
+)
+def test_a_revision_that_does_not_exist(hub, lock, revision, hint):
+    hub.add_repo("acme/m", FILES, tags=["v1.0"]).branch("fp16")
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock(f'[models.m]\nrepo = "acme/m"\nrevision = "{revision}"')
+    assert str(caught.value) == f"m: acme/m at {revision}: no such revision"
+    assert caught.value.hint == hint
+
+
+def test_of_many_revisions_a_few_are_shown(hub, lock):
+    hub.add_repo("acme/m", FILES, tags=[f"v{number}" for number in range(9)])
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/m"\nrevision = "v88"')
+    assert caught.value.hint == "its branches and tags: v8, v0, v1, v2, v3 and 5 more"
+
+
+def test_a_disabled_repo_may_still_name_its_successor(hub, lock):
+    hub.add_repo("acme/off", FILES, disabled=True, card={"new_version": "acme/on"})
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/off"')
+    assert caught.value.hint == "name another repo in models.toml; its card names a successor: acme/on"
+
+
+def test_every_fallback_that_failed_is_named(hub, lock):
+    hub.add_repo("acme/off", FILES, disabled=True)
+    hub.add_repo("acme/closed", FILES, gated="manual")
+    with pytest.raises(ModelNotFoundError) as caught:
+        lock('[models.m]\nrepo = "acme/m"\nfallback = ["acme/off", "acme/closed"]')
+    assert str(caught.value) == "m: acme/m: no such repo, or it is private"
+    assert caught.value.details == (
+        "nor its fallback: acme/off: the repo is disabled by the hub or its owner",
+        "nor its fallback: acme/closed: the repo is gated, and access was not granted",
+    )
+
+
 def test_nothing_is_left_to_take(hub, lock):
     hub.add_repo("acme/m", FILES)
     with pytest.raises(ModelNotFoundError) as caught:
         lock('[models.m]\nrepo = "acme/m"\ninclude = ["*.gguf"]')
-    assert str(caught.value) == "m: acme/m has no file that [models.m] takes"
-    assert caught.value.hint == "check include and exclude in models.toml"
+    assert str(caught.value) == "m: acme/m has no file like *.gguf"
+    assert caught.value.hint == "check include and exclude under [models.m]"
 
 
 def test_pickles_are_refused_before_a_byte_is_fetched(hub, lock):
@@ -594,12 +667,17 @@ def test_a_hub_that_is_down_is_waited_for_once_and_told_once(hub, session, read_
     for number in range(60):
         hub.add_repo(f"acme/m{number}", FILES)
     text = "".join(f'[models.m{number}]\nrepo = "acme/m{number}"\n' for number in range(60))
-    hub.fail(Fault(path="/api/*", status=503, times=None))
     within = session()
+    hub.stop()
     with pytest.raises(RegistryError) as caught:
         within.resolve(read_manifest(text), None)
     assert len(caught.value.others) == 59
-    assert len(hub.requests) < 60 * 4, "the retries of those that were asked at once, and of no others"
+    assert len(within.reporter.waits) <= 3 * CONNECTIONS, "of those that were asked at once, and of no others"
+    hub.start()
+    hub.fail(Fault(path="/api/models/acme/m7*", status=503, times=None))
+    with pytest.raises(RegistryError) as caught:
+        session().resolve(read_manifest(text), None)
+    assert (caught.value.model, caught.value.others) == ("m7", ()), "a hub that answers others is not down"
     manifest(text)
     lines = vcm("lock", "-q", "--offline").err.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["error", "hint"] * 10 + ["and 50 errors more"]
@@ -617,3 +695,61 @@ def test_what_befell_all_models_is_said_once(vcm, manifest, monkeypatch):
             "hint: check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR\n"
         ),
     )
+
+
+# Conservative, whatever the tables are called
+
+
+def test_a_table_that_is_renamed_moves_nothing(hub, session, lock):
+    repo = hub.add_repo("acme/m", FILES, card={"new_version": "acme/n"})
+    first = lock('[models.m]\nrepo = "acme/m"')
+    repo.commit({"config.json": b"{2}"})
+    within = session()
+    renamed = lock('[models.renamed]\nrepo = "acme/m"', first, within=within)
+    assert only(renamed) == replace(only(first), name="renamed")
+    assert within.reporter.notices == []
+    # Nor does one that is added beside it, unless it asks for something else.
+    both = lock('[models.m]\nrepo = "acme/m"\n[models.n]\nrepo = "acme/m"\ninclude = ["*.json"]', first)
+    assert {model.commit for model in both.models} == {only(first).commit}
+    other = lock('[models.m]\nrepo = "acme/m"\n[models.n]\nrepo = "acme/m"\nrevision = "main"', first)
+    assert other.get("n").commit == repo.head()
+    upgraded = lock('[models.renamed]\nrepo = "acme/m"', first, upgrade={"renamed"})
+    assert only(upgraded).commit == repo.head()
+
+
+def test_a_direct_file_whose_table_is_renamed_is_not_fetched_again(hub, lock):
+    url = hub.add_file("m.onnx", WEIGHTS)
+    first = lock(f'[models.m]\nurl = "{url}"')
+    hub.clear_requests()
+    assert only(lock(f'[models.n]\nurl = "{url}"', first)).files == only(first).files
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    "text", ['[models.n]\nrepo = "acme/m"', '[models.m]\nrepo = "acme/m"\n[models.n]\nrepo = "acme/m"']
+)
+def test_a_stranger_under_a_locked_name_is_refused_by_any_table(hub, lock, text):
+    hub.add_repo("acme/m", FILES)
+    first = lock('[models.m]\nrepo = "acme/m"')
+    hub.remove("acme/m")
+    hub.add_repo("acme/m", FILES)
+    with pytest.raises(RegistryError) as caught:
+        lock(text + '\nrevision = "main"', first)
+    error = next(each for each in (caught.value, *caught.value.others) if each.model == "n")
+    assert error.error_code == CHECKSUM_MISMATCH
+    assert "acme/m is not the repo that was locked" in error.message
+    assert error.hint == "look at who owns it now; to trust it all the same: vcm remove m, then vcm add it again"
+
+
+def test_that_a_repo_has_a_new_name_is_said_once(hub, session, lock):
+    repo = hub.add_repo("acme/old", FILES)
+    text = '[models.m]\nrepo = "acme/old"'
+    first = lock(text)
+    hub.rename("acme/old", "acme/new")
+    within = session()
+    second = lock(text + '\nexclude = ["*.md"]', first, within=within)
+    assert within.reporter.notices == ["m: acme/old is called acme/new now"]
+    repo.commit({"config.json": b"{2}"})
+    within = session()
+    lock(text, second, upgrade={"m"}, within=within)
+    assert within.reporter.notices == []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,6 +61,33 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     ids = GitIds(tmp_path)
     ids.add(OID, SHA256, 12)
     assert ids.find(OID, 12) == SHA256, "within the run it is known"
+    assert GitIds(tmp_path).find(OID, 12) is None
+
+
+def test_a_file_that_is_too_long_is_begun_anew(tmp_path: Path) -> None:
+    ids = GitIds(tmp_path)
+    ids.path.parent.mkdir()
+    ids.path.write_text(f"{OID} {SHA256} 12\n")
+    with ids.path.open("r+b") as stream:
+        stream.truncate(1 << 40)
+    assert ids.find(OID, 12) is None
+    ids.add(OID, SHA256, 12)
+    assert ids.path.read_text() == f"{OID} {SHA256} 12\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files there")
+def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    ids = GitIds(tmp_path)
+    ids.path.parent.mkdir()
+    os.mkfifo(ids.path)
+    assert ids.find(OID, 12) is None
+    ids.add(OID, SHA256, 12)
+    assert GitIds(tmp_path).find(OID, 12) == SHA256
+    ids.path.unlink()
+    ids.path.mkdir()
+    again = GitIds(tmp_path)
+    again.add(OID, SHA256, 12)
+    assert again.find(OID, 12) == SHA256
     assert GitIds(tmp_path).find(OID, 12) is None
 
 

@@ -33,7 +33,7 @@ def file_of(answers: MetadataStore, repo: str = "acme/frames"):
 
 def test_what_is_kept_comes_back(answers):
     assert answers.read("acme/frames", ADDRESS) is None
-    answers.write("acme/frames", ANSWER)
+    assert answers.write("acme/frames", ANSWER)
     assert answers.read("acme/frames", ADDRESS) == ANSWER
     newer = replace(ANSWER, fetched=ANSWER.fetched + 1, following=f"{ADDRESS}?cursor=2")
     answers.write("acme/frames", newer)
@@ -42,9 +42,28 @@ def test_what_is_kept_comes_back(answers):
     assert answers.read("acme/other", ADDRESS) is None
 
 
-@given(st.binary(), st.integers(0, 1 << 40 - 1), st.none() | st.text(), st.none() | st.text(), st.text())
-def test_any_answer_survives(body, fetched, etag, following, address):
-    answer = KeptAnswer(address=address, fetched=fetched, body=body, etag=etag, following=following)
+def test_one_answer_is_forgotten(answers):
+    other = replace(ANSWER, address=f"{ADDRESS}?other")
+    answers.forget("acme/frames", ADDRESS)
+    answers.write("acme/frames", ANSWER)
+    answers.write("acme/frames", other)
+    answers.forget("acme/frames", ADDRESS)
+    assert answers.read("acme/frames", ADDRESS) is None
+    assert answers.read("acme/frames", other.address) == other
+
+
+@given(
+    st.builds(
+        KeptAnswer,
+        address=st.text(),
+        fetched=st.integers(0, 1 << 40 - 1),
+        body=st.binary(),
+        etag=st.none() | st.text(),
+        following=st.none() | st.text(),
+        with_token=st.booleans(),
+    )
+)
+def test_any_answer_survives(answer):
     assert _parsed(_text(answer)) == answer
 
 
@@ -69,7 +88,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-KEYS = st.sampled_from(["address", "fetched", "etag", "following"])
+KEYS = st.sampled_from(["address", "fetched", "etag", "following", "with_token"])
 
 
 @given(anything)
@@ -132,10 +151,11 @@ def test_a_file_longer_than_any_answer_is_not_read(answers):
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
     (tmp_path / "file").write_bytes(b"precious")
     answers = MetadataStore(tmp_path / "file")
-    answers.write("acme/frames", ANSWER)
+    assert not answers.write("acme/frames", ANSWER)
     assert answers.read("acme/frames", ADDRESS) is None
     answers.clear()
     answers.clear("acme/frames")
+    answers.forget("acme/frames", ADDRESS)
     assert (tmp_path / "file").read_bytes() == b"precious"
 
 

@@ -7,8 +7,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +15,11 @@ import typer
 
 from vcm.cli import output
 from vcm.cli.context import Options, options, set_options
-from vcm.core.wording import counted, listed, system_reason
+from vcm.core.wording import system_reason
 from vcm.errors import INSUFFICIENT_SPACE, PERMISSION_ERROR, ConfigError, VcmError
 from vcm.version import VERSION
 
 INTERRUPTED = 130
-_ERRORS_SHOWN = 10
 
 app = typer.Typer(
     name="vcm",
@@ -91,25 +89,8 @@ def fail(error: VcmError, *, json: bool) -> int:
     """Say what went wrong, and give the exit code for it."""
     if json:
         output.print_json({}, [error])
-    told = _together((error, *error.others))
-    for each in told[:_ERRORS_SHOWN]:
-        output.print_error(each)
-    if len(told) > _ERRORS_SHOWN:
-        print(f"and {counted(len(told) - _ERRORS_SHOWN, 'error')} more", file=sys.stderr)
+    output.print_errors((error, *error.others))
     return error.exit_code
-
-
-def _together(errors: Sequence[VcmError]) -> list[VcmError]:
-    """Errors of several models; what befell all of them in the same words is said once."""
-    alike: dict[tuple[object, ...], list[VcmError]] = {}
-    for error in errors:
-        alike.setdefault((error.message, error.hint, error.details, error.file), []).append(error)
-    told = []
-    for same in alike.values():
-        one = copy(same[0])
-        one.model = listed(dict.fromkeys(each.model for each in same if each.model)) if len(same) > 1 else one.model
-        told.append(one)
-    return told
 
 
 def _show_version(value: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from vcm.cli.installing import carry_out
 from vcm.core import names
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.plan import models_in_scope
+from vcm.core.policy import refuse_violations
 from vcm.core.wording import counted, did_you_mean
 from vcm.enforce import gate
 from vcm.errors import ConfigError
@@ -131,6 +133,7 @@ def lock(
         raise ConfigError("--upstream goes with --check", hint="run vcm lock --check --upstream")
     if check:
         found = project.fitting_lock(manifest)
+        refuse_violations(manifest.policy, found.models, time.time())
         if upstream:
             from vcm.cli.upstream import confirm_lock
 

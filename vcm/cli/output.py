@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from vcm.cli.context import options
-from vcm.core.wording import byte_count, counted, short_commit
+from vcm.core.wording import byte_count, counted, listed, short_commit
 
 if TYPE_CHECKING:
     from vcm.core.differences import ModelDifference
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vcm.session import Locking
 
 
+_ERRORS_SHOWN = 10
 MARKS = {"added": "+", "changed": "~", "removed": "-"}
 """How what came, went or became another is marked in front of its line."""
 
@@ -50,6 +52,28 @@ def print_error(error: VcmError) -> None:
         print(f"  {_visible(line)}", file=sys.stderr)
     if error.hint:
         print(f"{cyan}hint{plain}: {_visible(error.hint)}", file=sys.stderr)
+
+
+def print_errors(errors: Sequence[VcmError]) -> None:
+    """The errors of several models; what befell more than one in the same words is said once."""
+    told = _together(errors)
+    for each in told[:_ERRORS_SHOWN]:
+        print_error(each)
+    if len(told) > _ERRORS_SHOWN:
+        print(f"and {counted(len(told) - _ERRORS_SHOWN, 'error')} more", file=sys.stderr)
+
+
+def _together(errors: Sequence[VcmError]) -> list[VcmError]:
+    """Errors of several models; what befell all of them in the same words is said once."""
+    alike: dict[tuple[object, ...], list[VcmError]] = {}
+    for error in errors:
+        alike.setdefault((error.message, error.hint, error.details, error.file), []).append(error)
+    told = []
+    for same in alike.values():
+        one = copy(same[0])
+        one.model = listed(dict.fromkeys(each.model for each in same if each.model)) if len(same) > 1 else one.model
+        told.append(one)
+    return told
 
 
 def _visible(text: str) -> str:

@@ -34,8 +34,7 @@ def outdated(
         output.print_json(upstream_output.news_document(news), errors)
     else:
         upstream_output.print_news(news)
-    for error in errors:
-        output.print_error(error)
+    output.print_errors(errors)
     if errors:
         return errors[0].exit_code
     return 1 if exit_code and any(each.needs_action for each in news) else 0
@@ -52,8 +51,7 @@ def confirm_lock(project: Project, manifest: Manifest, lock: Lock, *, json: bool
         output.print_json(upstream_output.confirmation_document(answers), errors)
     else:
         upstream_output.print_confirmation(answers)
-    for error in errors:
-        output.print_error(error)
+    output.print_errors(errors)
     if any(answer.is_wrong for answer in answers):
         return 1
     return errors[0].exit_code if errors else 0

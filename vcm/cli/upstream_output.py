@@ -28,12 +28,17 @@ def print_news(news: Sequence[News]) -> None:
     for each in news:
         for notice in each.notices:
             print(_filled(f"{each.model.name}: {notice.message}; {notice.hint}", indent="  "))
-    roots = dict.fromkeys(each.model.root for each in news if each.has_update)
+    # A notice that says how to upgrade also says what to find out before.
+    roots = dict.fromkeys(each.model.root for each in news if each.has_update and not _is_suspicious(each))
     if roots:
         words = " ".join(f"--upgrade-model {root}" for root in roots)
         print(_filled(f"to take what is allowed: vcm lock {words}", indent="  "))
     elif not any(each.needs_action or each.error for each in news):
         print("everything is up to date")
+
+
+def _is_suspicious(news: News) -> bool:
+    return any(notice.kind in ("tag-moved", "commit-gone") for notice in news.notices)
 
 
 _NEWS_HEAD = ("NAME", "LOCKED", "ALLOWED", "LATEST", "CHANGES")
@@ -142,7 +147,8 @@ def print_differences(before: Lock, after: Lock, differences: Sequence[ModelDiff
         return
     for difference in differences:
         via = difference.model.via
-        print(output.headline(difference) + (f"  (pulled in by {via})" if via else ""))
+        headline = output.headline(difference) + (f"  (pulled in by {via})" if via else "")
+        print(_filled(headline, indent="      "))
         for line in _block(difference):
             print(_filled(line, first="    ", indent="      "))
     counts = {change: sum(each.change == change for each in differences) for change in output.MARKS}

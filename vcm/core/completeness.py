@@ -1,7 +1,8 @@
 """What the taken files refer to must be taken too: shards, configurations, tokenizers, components.
 
-Only what a file names counts; nothing is guessed. Weights in another format than the taken ones were left out by
-decision, and so was a whole set of shards whose index came along beside the weights that were chosen.
+Only what a file says counts, or its own name (one shard of three, the graph to which weights belong); nothing is
+guessed. Weights in another format than the taken ones were left out by decision, and so was a whole set of shards whose
+index came along beside the weights that were chosen.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from vcm.core import names
 from vcm.core.configs import MODEL_INDEX, MODULES, base_name, beside, code_references, is_config, parse, strings
-from vcm.core.formats import Shard, is_index, is_licence, shard, weight_format
+from vcm.core.formats import Shard, bundle, is_index, is_licence, shard, weight_format
 from vcm.core.manifest import Requirement
 from vcm.errors import ConfigError
 
@@ -68,12 +69,20 @@ class _Listing:
         self.weights = sorted(path for path in taken if _is_weights(path))
         self.formats = {weight_format(path) for path in self.weights}
         self._inside: dict[str, list[str]] = {}
+        self._bundles: dict[str, list[str]] = {}
         for path in sorted(present, key=str.encode):
             self._inside.setdefault(path.rpartition("/")[0], []).append(path)
+            name = bundle(path)
+            if name is not None:
+                self._bundles.setdefault(name, []).append(path)
 
     def inside(self, folder: str) -> list[str]:
         """The files of the repo that stand in a folder itself, in path order."""
         return self._inside.get(folder, [])
+
+    def of_bundle(self, name: str) -> list[str]:
+        """The files of the repo that are loaded as one, in path order."""
+        return self._bundles.get(name, [])
 
     def takes_weights_in(self, folder: str) -> bool:
         """Whether any weights below a folder are taken."""
@@ -89,7 +98,7 @@ class _Listing:
 
 
 def _all(listing: _Listing, read: Callable[[str], bytes | None]) -> Iterator[Gap]:
-    sets: set[Shard] = set()
+    sets: set[Shard | str] = set()
     for path in sorted(listing.taken, key=str.encode):
         if is_index(path):
             yield from _of_index(listing, path, parse(read(path)))
@@ -101,6 +110,7 @@ def _all(listing: _Listing, read: Callable[[str], bytes | None]) -> Iterator[Gap
             yield from _of_model_index(listing, path, parse(read(path)))
         elif weight_format(path) is not None:
             yield from _of_shard(listing, path, sets)
+            yield from _of_bundle(listing, path, sets)
 
 
 def _of_index(listing: _Listing, path: str, index: Any) -> Iterator[Gap]:
@@ -119,7 +129,7 @@ def _of_index(listing: _Listing, path: str, index: Any) -> Iterator[Gap]:
             yield Gap(each, path, each in listing.present)
 
 
-def _of_shard(listing: _Listing, path: str, sets: set[Shard]) -> Iterator[Gap]:
+def _of_shard(listing: _Listing, path: str, sets: set[Shard | str]) -> Iterator[Gap]:
     one = shard(path)
     if one is None:
         return
@@ -130,6 +140,15 @@ def _of_shard(listing: _Listing, path: str, sets: set[Shard]) -> Iterator[Gap]:
             each = one.path(number)
             if each not in listing.taken:
                 yield Gap(each, path, each in listing.present)
+
+
+def _of_bundle(listing: _Listing, path: str, sets: set[Shard | str]) -> Iterator[Gap]:
+    name = bundle(path)
+    if name is not None and name not in sets:
+        sets.add(name)
+        for each in listing.of_bundle(name):
+            if each not in listing.taken:
+                yield Gap(each, path, present=True)
 
 
 def _of_config(listing: _Listing, path: str, config: Any) -> Iterator[Gap]:
@@ -197,10 +216,13 @@ def refuse_gaps(found: Collection[Gap], requirement: Requirement) -> None:
         hint = f"take another version of {requirement.repo}, or leave {first.named_by} out with exclude under {name}"
     elif requirement.include:
         hint = f"widen include under {name}" + (", or narrow exclude" if requirement.exclude else "")
-    elif requirement.exclude:
-        hint = f"narrow exclude under {name}"
+    elif first.path.endswith("/"):
+        # Its weights are in another format than was taken, and there may be one that all parts have.
+        hint = (
+            f"leave the format that is not whole out with exclude under {name}, or name all that is needed with include"
+        )
     else:
-        hint = f"name all that is needed with include under {name}"
+        hint = f"narrow exclude under {name}"
     if len(ordered) == 1:
         raise ConfigError(f"not taken: {first}", hint=hint, model=requirement.name)
     more = len(ordered) - _GAPS_SHOWN

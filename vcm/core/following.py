@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vcm.core import names
 from vcm.core.configs import ADAPTER_CONFIG, base_name, code_references, is_config, parse
+from vcm.core.lock import LockedModel
+from vcm.core.manifest import Requirement
 from vcm.core.metadata import RepoInfo
 from vcm.core.wording import printable
 
 CARD = "README.md"
+CODE_ALONE = ("*.py",)
+"""What is included of a repo that is wanted for its code: no weights."""
+
 _LONGEST_SLUG = 48
 _LONGEST_SHOWN = 80
 
@@ -58,11 +63,13 @@ def references(
 def _base_models(info: RepoInfo, read: Callable[[str], bytes | None], paths: list[str]) -> list[Reference]:
     adapters = [path for path in paths if base_name(path) == ADAPTER_CONFIG]
     written = list(_adapter_bases(read, adapters))
-    # The adapter's own word counts first; the card's where that is a path on the publisher's disk, or nothing.
-    if any(reference.repo for reference in written) or not (info.is_adapter or adapters):
-        return [reference for reference in written if reference.repo]
+    named = [reference for reference in written if reference.repo]
+    # The adapter's own word counts first; the card's where that is a folder on the publisher's disk, or nothing. A word
+    # without a namespace may be either.
+    if any("/" in reference.written for reference in named) or not (info.is_adapter or adapters):
+        return named
     card = [Reference(repo, "base-model", None, CARD, repo) for repo in info.base_models]
-    return card or written
+    return card or named or written
 
 
 def _adapter_bases(read: Callable[[str], bytes | None], adapters: list[str]) -> Iterator[Reference]:
@@ -96,6 +103,35 @@ def _shown(text: str) -> str:
 def python_files(paths: Iterable[str]) -> tuple[str, ...]:
     """The Python files among some paths, in path order: code that a program may run when it trusts the repo."""
     return tuple(sorted((path for path in paths if path.lower().endswith(".py")), key=str.encode))
+
+
+def is_there_with(other: Requirement, requirement: Requirement) -> bool:
+    """Whether a requirement is installed wherever another one is, so that nothing has to bring its repo once more."""
+    groups = set(requirement.groups)
+    return (
+        (not other.groups or (bool(groups) and groups <= set(other.groups)))
+        and other.marker in (None, requirement.marker)
+        and (requirement.optional or not other.optional)
+    )
+
+
+def with_free_names(models: Iterable[LockedModel], declared: Iterable[str]) -> list[LockedModel]:
+    """Locked models in name order, each with a name of its own; what the manifest names keeps that.
+
+    The names follow from what is locked, and from nothing that was locked before.
+
+    Args:
+        models: entries, with any names for those that were pulled in.
+        declared: the names in the manifest.
+    """
+    taken = set(declared)
+    named = []
+    for model in sorted(models, key=lambda model: (model.root, model.asked or model.repo or "")):
+        if model.via is not None:
+            model = replace(model, name=entry_name(model.via, model.asked or model.repo or "", taken))  # noqa: PLW2901
+            taken.add(model.name)
+        named.append(model)
+    return sorted(named, key=lambda model: model.name)
 
 
 def entry_name(root: str, repo: str, taken_names: Collection[str]) -> str:

@@ -40,7 +40,19 @@ _PICKLE = re.compile(
 )
 
 _SHARD = re.compile(r"(?P<start>.*)-(?P<number>\d{5})-of-(?P<count>\d{5,6})(?P<end>(?:\.[^./]+)+)", re.ASCII)
-_CUT = re.compile(r"(-split-[a-z]+|\.part\d+of\d+)$", re.IGNORECASE)
+# What stands in several files that are loaded as one: a file cut in pieces; a graph and its weights beside it (the
+# names are those that the exporters of torch, optimum, OpenVINO and TensorFlow give); a package that is a folder.
+_BUNDLE = re.compile(
+    r"(?P<name>.*\.gguf)(-split-[a-z]+|\.part\d+of\d+)"
+    r"|(?P<graph>.*\.onnx)(_data(_\d+)?|\.data)?"
+    r"|(?P<pair>(?:.*/)?openvino[^/]*)\.(bin|xml)"
+    r"|(?P<package>.*?\.(mlpackage|mlmodelc))/.*"
+    r"|(?P<checkpoint>.*\.ckpt(?:-\d+)?)\.(data-\d+-of-\d+|index)"
+    r"|(?P<saved>(?:.*/)?)(saved_model\.pb|variables/variables\.(data-\d+-of-\d+|index))"
+    r"|(?P<group>(?:.*/)?group\d+)-shard\d+(?P<count>of\d+)(\.bin)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_PROJECTOR = re.compile(r"(^|[^a-z])mmproj([^a-z]|$)", re.IGNORECASE)
 _COMPANION = re.compile(r"(^|[^a-z])(mmproj|imatrix)([^a-z]|$)", re.IGNORECASE)
 
 _LICENCE = re.compile(
@@ -110,7 +122,22 @@ def variant(path: str) -> str | None:
     if weight_format(path) not in ("gguf", "ggml") or _COMPANION.search(path.rpartition("/")[2]):
         return None
     part = shard(path)
-    return part.start + part.end if part else _CUT.sub("", path)
+    return part.start + part.end if part else bundle(path) or path
+
+
+def is_projector(path: str) -> bool:
+    """Whether a GGUF file lets a model of words take images or sounds, and comes beside whichever variant is chosen."""
+    return path.lower().endswith(".gguf") and _PROJECTOR.search(path.rpartition("/")[2]) is not None
+
+
+def bundle(path: str) -> str | None:
+    """What a file is one piece of, where its name tells: ``model.onnx`` for ``model.onnx`` and ``model.onnx_data``.
+
+    All files of a commit with the same bundle are loaded as one. None for a file that stands alone, or whose ``shard``
+    says how many there are.
+    """
+    match = _BUNDLE.fullmatch(path)
+    return "".join(part for part in match.groupdict().values() if part) if match else None
 
 
 def is_licence(path: str) -> bool:

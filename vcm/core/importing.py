@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vcm.core import names
-from vcm.core.formats import holds_pickle
+from vcm.core.formats import holds_pickle, variant, weight_format
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
 from vcm.core.reference import file_name as name_in_url
@@ -147,6 +147,9 @@ def cached_requirement(
         revision: what to ask for.
         files: what is to be taken.
         listing: all files of the commit; None where nobody knows more than ``files``.
+
+    Where it is not known what else there is, a single configuration or quantisation is named: without that, the next
+    upgrade would take all the rest, or not know which.
     """
     requirement = Requirement(
         name="model", repo=repo, revision=revision, allow_pickle=any(holds_pickle(file.path) for file in files)
@@ -157,9 +160,15 @@ def cached_requirement(
     if requirement.allow_pickle:
         values["allow-pickle"] = True
     paths = sorted((file.path for file in files), key=str.encode)
-    if _taken(requirement, files if listing is None else listing) != paths:
+    is_known = listing is not None or _looks_whole(paths)
+    if not is_known or _taken(requirement, files if listing is None else listing) != paths:
         values["include"] = [exact_pattern(path) for path in paths]
     return values
+
+
+def _looks_whole(paths: Iterable[str]) -> bool:
+    """Whether these may be all files that a model needs: with weights, but not those of one variant among others."""
+    return any(weight_format(path) for path in paths) and not any(variant(path) for path in paths)
 
 
 def _taken(requirement: Requirement, listing: Iterable[RemoteFile]) -> list[str] | None:

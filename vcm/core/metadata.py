@@ -75,6 +75,7 @@ class KeptAnswer:
         body: its bytes, without a token the hub may have repeated in them.
         etag: what the hub calls this state of it.
         following: the address of the next page.
+        with_token: whether a token was sent: who has none may not be told the same.
     """
 
     address: str
@@ -82,3 +83,4 @@ class KeptAnswer:
     body: bytes
     etag: str | None = None
     following: str | None = None
+    with_token: bool = False

@@ -180,11 +180,13 @@ def repo_notices(model: LockedModel, info: RepoInfo) -> Iterator[Notice]:
     if info.repo != model.repo:
         hint = f"write {info.repo} instead of {model.asked or model.repo} in models.toml, then run vcm lock"
         yield Notice("renamed", f"{model.repo} is called {info.repo} now", hint, info.repo)
-    if info.gated and not model.gated:
+    # Of what was imported from a cache nobody knows whether it was gated then: the hub, which has an id for every
+    # repo, was not asked.
+    if info.gated and not model.gated and model.repo_id:
         yield Notice(
             "gated",
             f"{info.repo} has been gated since it was locked ({info.gated})",
-            "accept its terms on its page, before it has to be fetched again",
+            "accept its terms on its page, then run vcm lock --refresh",
         )
 
 

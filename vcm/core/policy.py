@@ -37,6 +37,8 @@ RULES = ("licenses", "owners", "formats", "max-size", "min-age")
 """The keys of ``[policy]``, but for the exceptions."""
 
 _UNDATED = "the date of its commit is not in models.lock"
+_UNASKED = "its licence is not in models.lock"
+_UNKNOWN = (_UNDATED, _UNASKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ def _exceptions(tables: Table, models: Collection[str]) -> dict[str, dict[str, s
             raise tables.error(
                 name,
                 f"no such model in this file{did_you_mean(name, models)}",
-                f"models of this project: {', '.join(models) or 'none'}",
+                f"remove the table, or name a model of this project: {', '.join(models) or 'none'}",
             )
         table = tables.table(name)
         reasons = {rule: table.text(rule) for rule in RULES}
@@ -199,11 +201,22 @@ def violations(policy: Policy, model: LockedModel, now: float) -> list[Violation
     ]
 
 
+def is_undecided(policy: Policy, model: LockedModel) -> bool:
+    """Whether the lock does not say what a rule is about, because nobody asked the hub when it was made."""
+    judgements = {"licenses": _licenses(policy, model), "min-age": _min_age(policy, model, now=0)}
+    return any(
+        judgement is not None and judgement[0] in _UNKNOWN and not policy.excepts(model, rule)
+        for rule, judgement in judgements.items()
+    )
+
+
 def _licenses(policy: Policy, model: LockedModel) -> tuple[str, str] | None:
     if policy.licenses is None:
         return None
     if model.license is None:
-        return "it states no licence", _allowed(policy.licenses)
+        # What was imported from a cache: the hub, which has an id for everything, was not asked about it.
+        is_unasked = model.source == "huggingface" and model.repo_id is None
+        return _UNASKED if is_unasked else "it states no licence", _allowed(policy.licenses)
     # A card may name several, and does not say whether one of them is enough.
     named = [each.strip().lower() for each in model.license.split(",")]
     # The star stands for a version and no more: "cc-by-*" must not let "cc-by-nc-4.0" in.
@@ -268,13 +281,14 @@ def _seconds(date: str) -> int:
     return days * _DAY + hour * _HOUR + minute * 60 + second
 
 
-def refuse_violations(policy: Policy, models: Iterable[LockedModel], now: float) -> None:
+def refuse_violations(policy: Policy, models: Iterable[LockedModel], now: float, *, just_locked: bool = False) -> None:
     """Refuse locked models that break the policy.
 
     Args:
         policy: what is allowed.
         models: what is locked.
         now: seconds since the epoch.
+        just_locked: whether the hub was asked for all that is to be known: locking again does not help then.
 
     Raises:
         PolicyError: lists every violation.
@@ -285,7 +299,7 @@ def refuse_violations(policy: Policy, models: Iterable[LockedModel], now: float)
     first = found[0]
     hint = f"choose another model, change [policy], or add [policy.exceptions.{_key(first.model)}] with "
     hint += f'{first.rule} = "the reason"'
-    if all(violation.value == _UNDATED for violation in found):
+    if not just_locked and all(violation.value in _UNKNOWN for violation in found):
         hint = "run vcm lock"
     if len(found) == 1:
         text = f"{first.rule}: {first.value}, {first.allowed}"

@@ -12,15 +12,24 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from pathspec import GitIgnoreSpec
 
 from vcm.core import names
-from vcm.core.formats import FORMATS, PICKLE_FORMAT, holds_pickle, is_licence, shard, variant, weight_format
+from vcm.core.formats import (
+    FORMATS,
+    PICKLE_FORMAT,
+    holds_pickle,
+    is_licence,
+    is_projector,
+    shard,
+    variant,
+    weight_format,
+)
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
 from vcm.core.wording import byte_count
@@ -42,6 +51,8 @@ _COMMON_CHOICES = (
     "BF16",
 )
 _MOST_TRIED = 20
+_NESTED_SET = re.compile(r"(?<!\\)\[[!^]?(?:\[|.[^\]]*(?:--|&&|~~|\|\|))")
+"""What Python's own patterns may take for a set within a set some day; it warns of it, and warnings are everybody's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,24 +126,29 @@ def _matcher(requirement: Requirement) -> Callable[[RemoteFile], bool]:
 
 
 def _spec(key: Literal["include", "exclude"], requirement: Requirement) -> GitIgnoreSpec:
+    globs = []
     for pattern in getattr(requirement, key):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                GitIgnoreSpec.from_lines([pattern])
-        except (ValueError, re.error, FutureWarning):
+            globs.append(_glob(pattern))
+        except (ValueError, re.error):
             raise ConfigError(
                 f'{key}: "{pattern}" is no gitignore-style glob',
                 hint=f"mend it under [models.{requirement.name}] in models.toml",
                 model=requirement.name,
             ) from None
-    return GitIgnoreSpec.from_lines(getattr(requirement, key))
+    return GitIgnoreSpec([part for glob in globs for part in glob.patterns])
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> GitIgnoreSpec:
+    if _NESTED_SET.search(pattern):
+        raise ValueError(pattern)
+    return GitIgnoreSpec.from_lines([pattern])
 
 
 def _unmatched(files: list[RemoteFile], patterns: Iterable[str]) -> tuple[str, ...]:
     def matches_any(pattern: str) -> bool:
-        spec = GitIgnoreSpec.from_lines([pattern])
-        return any(spec.match_file(file.path) for file in files)
+        return any(_glob(pattern).match_file(file.path) for file in files)
 
     return tuple(pattern for pattern in patterns if not pattern.startswith("!") and not matches_any(pattern))
 
@@ -172,7 +188,10 @@ def _refuse_variants(selection: Selection, matching: Iterable[RemoteFile], requi
     for name in sorted(variants, key=lambda name: (-sizes[name], name)):
         parts = variants[name]
         rows.append(f"{byte_count(sizes[name]):>9}  {name}" + (f"  ({len(parts)} files)" if len(parts) > 1 else ""))
-    patterns = json.dumps(_patterns_for(_common_choice(variants), variants, matching), ensure_ascii=False)
+    beside = [file.path for file in selection.files if is_projector(file.path)]
+    patterns = json.dumps(
+        [*_patterns_for(_common_choice(variants), variants, matching), *map(_path_pattern, beside)], ensure_ascii=False
+    )
     raise ConfigError(
         f"{requirement.repo} has {len(variants)} variants of its weights in {selection.format}, and vcm cannot choose",
         details=rows,
@@ -224,7 +243,7 @@ def refuse_pickle(files: Iterable[RemoteFile], requirement: Requirement) -> None
     for file in files:
         if holds_pickle(file.path):
             raise ConfigError(
-                "this format holds Python pickles, which run code when they are loaded",
+                "a file of this name may hold Python pickles, which run code when they are loaded",
                 hint=f"leave it out with exclude, or set allow-pickle = true on [models.{requirement.name}]",
                 model=requirement.name,
                 file=file.path,

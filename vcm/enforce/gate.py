@@ -208,6 +208,8 @@ def known_notices(models: Iterable[LockedModel], manifest: Manifest, store: Stor
         f"{model.name}: {notice.message}"
         for model in models
         for notice in known.get((endpoint, model.repo or "", model.commit or ""), ())
+        # A lock that was made anew since then knows of the gate itself.
+        if notice.kind != "gated" or model.gated is None
     ]
 
 

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Generic, Protocol, Self, TypeVar
 
 from vcm.core.metadata import Freshness, KeptAnswer
-from vcm.errors import RegistryError
+from vcm.errors import ModelNotFoundError, RegistryError
 
 TTL_HOURS = 24.0
 """Hours that an answer serves which may change."""
@@ -22,13 +22,16 @@ Value = TypeVar("Value")
 
 
 class AnswerStore(Protocol):
-    """Keeps answers over runs. Neither method fails: what cannot be kept or read is not there."""
+    """Keeps answers over runs. No method fails: what cannot be kept or read is not there."""
 
     def read(self, repo: str, address: str) -> KeptAnswer | None:
         """The answer that is kept for an address."""
 
-    def write(self, repo: str, answer: KeptAnswer) -> None:
-        """Keep an answer."""
+    def write(self, repo: str, answer: KeptAnswer) -> bool:
+        """Keep an answer, and say whether it is kept."""
+
+    def forget(self, repo: str, address: str) -> None:
+        """Keep none for an address any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,7 @@ class Question(Generic[Value]):
         read: the answer's meaning; raises RegistryError where it has none.
         is_lasting: whether its answer never changes.
         is_whole: whether an answer is all there is to know, and not cut to what this caller may see.
+        same_as: the address of another question that an answer answers too.
     """
 
     address: str
@@ -67,6 +71,7 @@ class Question(Generic[Value]):
     read: Callable[[KeptAnswer], Value]
     is_lasting: bool = False
     is_whole: Callable[[Value], bool] = lambda _: True
+    same_as: Callable[[Value], str | None] = lambda _: None
 
 
 @dataclass(slots=True)
@@ -90,11 +95,13 @@ class Answers:
     Args:
         caching: how known answers are used.
         offline: whether nobody can be asked; an answer of any age does then.
+        with_token: whether a token is sent. Who sends none asks for himself what another was told who sent one.
     """
 
-    def __init__(self, caching: Caching, *, offline: bool, run: _Run | None = None) -> None:
+    def __init__(self, caching: Caching, *, offline: bool, with_token: bool, run: _Run | None = None) -> None:
         self._caching = caching
         self._offline = offline
+        self._with_token = with_token
         self._run = run or _Run(caching.clock())
         self._reused: set[str] = set()
 
@@ -106,7 +113,8 @@ class Answers:
         """The same run, with another idea of which known answers do; one that was stricter stays so."""
         if self._caching.freshness not in ("normal", "revalidate"):
             return self
-        return type(self)(replace(self._caching, freshness=freshness), offline=self._offline, run=self._run)
+        caching = replace(self._caching, freshness=freshness)
+        return type(self)(caching, offline=self._offline, with_token=self._with_token, run=self._run)
 
     def find(
         self, question: Question[Value], fetch: Callable[[str | None], KeptAnswer | None]
@@ -136,17 +144,36 @@ class Answers:
         fetch: Callable[[str | None], KeptAnswer | None],
     ) -> tuple[Value, str | None]:
         etag = found[0].etag if found else None
-        # What could not stand in a header came from no server.
-        answer = fetch(etag if etag and _ETAG.fullmatch(etag) else None)
-        if answer is not None:
-            value = question.read(answer)
-        else:
-            assert found is not None
-            answer, value = replace(found[0], fetched=int(self._caching.clock())), found[1]
-        if self._caching.store is not None and question.is_whole(value):
-            self._caching.store.write(question.repo, answer)
-            self._run.fetched.add(question.address)
+        try:
+            # What could not stand in a header came from no server.
+            answer = fetch(etag if etag and _ETAG.fullmatch(etag) else None)
+            if answer is not None:
+                value = question.read(answer)
+            else:
+                assert found is not None
+                answer, value = replace(found[0], fetched=int(self._caching.clock())), found[1]
+        except ModelNotFoundError:
+            self._forget(question)
+            raise
+        if question.is_whole(value):
+            self._keep(question.repo, replace(answer, with_token=self._with_token))
+            other = question.same_as(value)
+            if other is not None:
+                # What the hub calls this state of the one may mean another state of the other.
+                self._keep(question.repo, replace(answer, with_token=self._with_token, address=other, etag=None))
         return value, answer.following
+
+    def _keep(self, repo: str, answer: KeptAnswer) -> None:
+        # Where it cannot be kept there may still be an old one, which must not pass for it.
+        if self._caching.store is not None and self._caching.store.write(repo, answer):
+            self._run.fetched.add(answer.address)
+
+    def _forget(self, question: Question[Value]) -> None:
+        """An older answer would say the opposite the next time; what a token opened stays open to it."""
+        store = self._caching.store
+        kept = store.read(question.repo, question.address) if store else None
+        if store is not None and kept is not None and (self._with_token or not kept.with_token):
+            store.forget(question.repo, question.address)
 
     def _known(self, question: Question[Value]) -> tuple[KeptAnswer, Value] | None:
         """The kept answer and its meaning; what cannot be used is as good as not there."""
@@ -163,7 +190,7 @@ class Answers:
         freshness, now = self._caching.freshness, self._caching.clock()
         if question.address in self._run.fetched or (self._offline and freshness != "cached"):
             return True
-        if freshness == "refresh":
+        if freshness == "refresh" or (kept.with_token and not self._with_token and freshness != "cached"):
             return False
         if freshness == "revalidate":
             return self._run.began <= kept.fetched <= now

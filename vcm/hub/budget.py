@@ -68,6 +68,15 @@ def announced_limit(headers: Mapping[str, str]) -> Limit | None:
     return Limit(bucket=name[1], left=int(values["r"]), seconds=int(values["t"]), policy=policy)
 
 
+def no_more_requests(reason: str, seconds: float) -> RegistryError:
+    """The error for a wait that is too long, or that does not help."""
+    return RegistryError(
+        f"the hub allows no more requests for now: {reason}",
+        hint=f"try again in {seconds:.0f} s",
+        retry_after=seconds,
+    )
+
+
 class Window:
     """The present window of one bucket, in numbers and moments alone."""
 
@@ -219,11 +228,7 @@ class Budget:
                 is_first, window.is_told = not window.is_told, True
             reason = window.policy + self._advice
             if delay > self._longest:
-                raise RegistryError(
-                    f"the hub allows no more requests for now: {reason}",
-                    hint=f"try again in {delay:.0f} s",
-                    retry_after=delay,
-                )
+                raise no_more_requests(reason, delay)
             if is_first:
                 self._tell(delay, reason)
             self._rest(delay)

@@ -59,7 +59,7 @@ class HubClient:
         self._wait = wait
         caching = caching or Caching()
         self._clock = caching.clock
-        self._answers = Answers(caching, offline=http.is_offline)
+        self._answers = Answers(caching, offline=http.is_offline, with_token=address.token is not None)
 
     def reused(self, repo: str) -> bool:
         """Whether this client said something of the repo that nobody asked the hub in this run."""
@@ -89,14 +89,15 @@ class HubClient:
             RegistryError: the hub cannot be reached, or its answer cannot be used.
         """
         subject = f"{repo} at {revision}" if revision else repo
-        path = f"/api/models/{repo}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
+        path = f"/api/models/{repo}"
+        at_revision = f"{path}/revision/"
 
         def read(value: Any) -> RepoInfo:
             info = responses.repo_info(value, subject)
             if revision and names.is_commit(revision) and info.commit != revision:
                 raise RegistryError(f"{subject}: the hub answers with another commit, {info.commit}")
             if info.disabled:
-                raise refusal(
+                error = refusal(
                     403,
                     {"X-Error-Message": "Access to this resource is disabled."},
                     endpoint=self.endpoint,
@@ -104,9 +105,17 @@ class HubClient:
                     repo=repo,
                     token_source=self._token_source,
                 )
+                if info.new_version:
+                    error.hint += f"; its card names a successor: {info.new_version}"
+                raise error
             return info
 
-        return self._find(self._question(path, repo, subject, read))[0]
+        def at_commit(info: RepoInfo) -> str | None:
+            return None if info.commit == revision else f"{self.endpoint}{at_revision}{info.commit}"
+
+        question = self._question(at_revision + quote(revision, safe="") if revision else path, repo, subject, read)
+        # A model that is locked will be asked for by its commit.
+        return self._find(replace(question, same_as=at_commit))[0]
 
     def refs(self, repo: str) -> tuple[Ref, ...]:
         """All tags and branches.

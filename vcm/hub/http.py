@@ -25,7 +25,7 @@ from requests.utils import get_environ_proxies
 
 from vcm.core import names
 from vcm.errors import CONFIG_ERROR, RegistryError
-from vcm.hub.budget import Budget
+from vcm.hub.budget import Budget, announced_limit, no_more_requests
 from vcm.version import VERSION
 
 CONNECT_SECONDS = 10.0
@@ -34,7 +34,9 @@ READ_SECONDS = 300.0
 
 _CHUNK = 1 << 20
 _MOST_REDIRECTS = 10
-_REDIRECT_BODY = 1 << 16
+_DROPPED_BODY = 1 << 16
+_TOO_MANY = 429
+_MOST_REFUSALS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CONNECTIONS = 24
 """To one host at a time; who wants another waits. So nobody may ask for one thing while reading another."""
@@ -43,6 +45,10 @@ _AGENT = f"vcm/{VERSION}; python/{'.'.join(map(str, sys.version_info[:3]))}"
 
 class NetworkFaultError(RegistryError):
     """A failure of the way, not of the answer: the same request may work a moment later."""
+
+
+class UnreachableError(NetworkFaultError):
+    """No connection can be made: whoever asks the same host for something else fares no better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +223,11 @@ class HttpClient:
             if answer.status not in _REDIRECTS or not location:
                 try:
                     yield answer
-                finally:
+                except BaseException:
+                    # Whoever is called off shall not wait for the rest of a body.
                     response.close()
+                    raise
+                _drop(response)
                 return
             _drop(response)
             url = _checked_redirect(url, location, first, leave_origin=leave_origin)
@@ -230,10 +239,19 @@ class HttpClient:
     def _send_in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
         if self._budget is None or origin(url) != self._hub_origin:
             return self._send(method, url, headers)
-        with self._budget.turn(urlsplit(url).path.removeprefix(self._hub_path)) as turn:
-            response = self._send(method, url, headers)
-            turn.headers = response.headers
-            return response
+        path, refusals = urlsplit(url).path.removeprefix(self._hub_path), 0
+        while True:
+            with self._budget.turn(path) as turn:
+                response = self._send(method, url, headers)
+                turn.headers = response.headers
+            limit = announced_limit(response.headers)
+            if limit is None or limit.left or response.status_code != _TOO_MANY:
+                return response
+            # Others share this address, and took what was left. The next turn is that of the next window, for all.
+            _drop(response)
+            if refusals == _MOST_REFUSALS:
+                raise no_more_requests(limit.policy, limit.seconds + 1.0)
+            refusals += 1
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """The proxies that the environment names for a host; it is read once for each."""
@@ -273,7 +291,7 @@ class HttpClient:
                     f"{_host(url)}: its certificate is signed by nobody in {trusted}",
                     hint="if you trust it, set REQUESTS_CA_BUNDLE to the file with its signer's certificate",
                 ) from error
-            raise NetworkFaultError(
+            raise (UnreachableError if _is_unreachable(error) else NetworkFaultError)(
                 f"{_host(url)}: {_reason(error)}",
                 hint="check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR",
             ) from error
@@ -288,10 +306,10 @@ def _prepared(method: str, url: str, headers: Mapping[str, str]) -> requests.Pre
 
 
 def _drop(response: requests.Response) -> None:
-    """Be done with a redirect. Its small body, read to the end, leaves the connection ready for the next request."""
-    length = Answer(response, "").length
+    """Be done with an answer. What is left of a small body, read to the end, saves the next request its connection."""
+    left = response.raw.length_remaining
     try:
-        if length is not None and length <= _REDIRECT_BODY:
+        if left is not None and left <= _DROPPED_BODY:
             response.raw.read()
     except (urllib3.exceptions.HTTPError, OSError):
         pass
@@ -347,6 +365,12 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 def _reason(error: BaseException) -> str:
     """The cause deep inside, in words; texts of libraries may hold signed addresses and are not repeated."""
     return next((words for kind, words in _REASONS if _is_among_causes(kind, error)), "the connection failed")
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    kinds = urllib3.exceptions
+    connecting = (kinds.NewConnectionError, kinds.ConnectTimeoutError, kinds.ProxyError)
+    return any(_is_among_causes(kind, error) for kind in connecting)
 
 
 def _is_among_causes(kind: type[BaseException], error: BaseException) -> bool:

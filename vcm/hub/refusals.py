@@ -20,6 +20,10 @@ class RepoNotFoundError(ModelNotFoundError):
     """There is no such repo, or not for this caller."""
 
 
+class RevisionNotFoundError(ModelNotFoundError):
+    """The repo has no such branch, tag or commit."""
+
+
 def refusal(  # noqa: PLR0911  (a table in words)
     status: int, headers: Mapping[str, str], *, endpoint: str, subject: str, repo: str | None, token_source: str | None
 ) -> RegistryError:
@@ -45,7 +49,7 @@ def refusal(  # noqa: PLR0911  (a table in words)
     if code == "GatedRepo":
         return _gated(about, f"{endpoint}/{repo}" if repo else f"its page on {endpoint}", said, token_source)
     if code == "RevisionNotFound":
-        return ModelNotFoundError(f"{about}no such revision", hint="check version or revision in models.toml")
+        return RevisionNotFoundError(f"{about}no such revision", hint="check version or revision in models.toml")
     if code == "EntryNotFound":
         return ModelNotFoundError(f"{about}no such file", hint="the publisher removed it: run vcm lock --upgrade")
     if status == _FORBIDDEN and said == _DISABLED:

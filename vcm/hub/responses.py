@@ -159,7 +159,8 @@ def _short_text(value: Any) -> str | None:
 def _license(card: dict[str, Any], tags: Any) -> str | None:
     found = card.get("license")
     if isinstance(found, list):
-        found = ", ".join(each for each in found if isinstance(each, str))
+        # What is no text is no licence, and must not vanish beside one that is allowed.
+        found = ", ".join(each if isinstance(each, str) else "?" for each in found)
     if not found and isinstance(tags, list):
         marked = (tag.removeprefix("license:") for tag in tags if isinstance(tag, str) and tag.startswith("license:"))
         found = next(marked, None)

@@ -14,11 +14,13 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+from vcm.core import configs
+from vcm.core.completeness import gaps
 from vcm.core.digest import git_blob_hash
 from vcm.core.formats import only_format
 from vcm.core.importing import cached_requirement, names_for, revision_of, snapshots_in_order
@@ -59,7 +61,9 @@ class _NotAsClaimedError(Exception):
 
 
 def survey(cache: HubCache, notice: Callable[[str], None]) -> list[CachedModel]:
-    """The models of a cache, one commit each, in the order of their names; no byte of them is read.
+    """The models of a cache, one commit each, in the order of their names.
+
+    Of their bytes only those of small files are read that name other files, and not hashed yet.
 
     Args:
         cache: where to look.
@@ -95,6 +99,7 @@ def _first_usable(
     for commit in commits:
         try:
             snapshot = cache.snapshot(repo.repo, commit)
+            _refuse_gaps(snapshot)
         except ValueError as error:
             notice(f"left out {repo.repo} at {short_commit(commit)}: {error}")
             continue
@@ -105,6 +110,28 @@ def _first_usable(
             notice(f"{repo.repo}: took {short_commit(commit)}, left out {listed(others)}")
         return commit, snapshot
     return None
+
+
+def _refuse_gaps(snapshot: CachedSnapshot) -> None:
+    """Refuse what a download that was broken off has left: locking would refuse it too.
+
+    Raises:
+        ValueError: says which file is missing, and which one names it.
+    """
+    places = {file.path: place for file, place in snapshot.files.items()}
+
+    def read(path: str) -> bytes | None:
+        place = places.get(path)
+        with suppress(OSError):
+            if place is not None and place.stat().st_size <= configs.LARGEST:
+                return place.read_bytes()
+        return None
+
+    listing = places if snapshot.listing is None else [file.path for file in snapshot.listing]
+    found = gaps(places, listing, read)
+    if found:
+        more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+        raise ValueError(f"the cache lacks {replace(found[0], present=True)}{more}")
 
 
 class Adopter:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from vcm.core.formats import FORMATS, PICKLE_FORMAT
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
@@ -41,17 +42,17 @@ class Choice:
     ref: str | None = None
     passed_over: tuple[str, ...] = ()
 
-    def notices(self, requirement: Requirement) -> list[str]:
+    def notices(self) -> list[str]:
         """What was decided on the way and is worth knowing, one line each."""
-        name, selection = requirement.name, self.selection
-        notices = []
-        if self.passed_over:
-            notices.append(f"{name}: {listed(self.passed_over)} lacks the wanted files; {self.ref} was taken instead")
-        notices += [f'{name}: no file of {self.info.repo} matches "{each}"' for each in selection.unmatched]
+        selection = self.selection
+        notices = [f'no file of {self.info.repo} matches "{each}"' for each in selection.unmatched]
         if selection.left_out:
+            # What most programs load by default stood back for what holds no pickles.
+            stood_back = PICKLE_FORMAT in selection.left_out and selection.format != FORMATS[0]
             notices.append(
-                f"{name}: took the weights in {selection.format}; left out {listed(selection.left_out)}, "
+                f"took the weights in {selection.format}; left out {listed(selection.left_out)}, "
                 f"which saves {byte_count(selection.saved)}"
+                + (f"; allow-pickle = true takes {PICKLE_FORMAT}" if stood_back else "")
             )
         return notices
 
@@ -83,7 +84,8 @@ def _highest_version(client: HubClient, repo: str, requirement: Requirement, spe
         files = client.tree(repo, candidate.ref.commit)
         selection = select(files, requirement)
         tried.append((candidate, files, selection))
-        if selection.files and not selection.unmatched:
+        # What is wanted without include are weights, too.
+        if selection.files and not selection.unmatched and (requirement.include or selection.format):
             break
     else:
         tried = next(([each] for each in tried if each[2].files), tried[:1])

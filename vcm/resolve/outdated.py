@@ -6,10 +6,14 @@ one; each set of files to compare one; and each commit one for its date.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from copy import copy
 from dataclasses import replace
 from threading import Event
+from typing import TypeVar
 
+from vcm.core.following import CODE_ALONE, python_files
+from vcm.core.formats import is_licence
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import Manifest, Requirement
 from vcm.core.metadata import Ref, RemoteFile, RepoInfo
@@ -28,10 +32,13 @@ from vcm.core.selection import select
 from vcm.core.versions import candidates
 from vcm.errors import ConfigError, ModelNotFoundError, VcmError
 from vcm.hub.client import HubClient
+from vcm.hub.http import UnreachableError
 from vcm.install.pools import workers
 from vcm.resolve.successors import successors
 
 MODELS_AT_ONCE = 12
+
+Found = TypeVar("Found")
 
 
 def find_news(client: HubClient, models: Iterable[LockedModel], manifest: Manifest, cancelled: Event) -> list[News]:
@@ -44,16 +51,45 @@ def find_news(client: HubClient, models: Iterable[LockedModel], manifest: Manife
         cancelled: once set, nobody waits for the rest.
     """
 
-    def one(model: LockedModel) -> News:
+    def ask(model: LockedModel) -> News:
         if model.source == "url":
             return News(model=model)
-        try:
-            return _news(client, model, _requirement(model, manifest))
-        except VcmError as error:
-            error.model = error.model or model.name
-            return News(model=model, current=locked_release(model), error=error)
+        return _news(client, model, _requirement(model, manifest))
 
-    with workers(MODELS_AT_ONCE, "vcm-outdated", cancelled) as pool:
+    def failed(model: LockedModel, error: VcmError) -> News:
+        return News(model=model, current=locked_release(model), error=error)
+
+    return ask_for_each(models, ask, failed, cancelled)
+
+
+def ask_for_each(
+    models: Iterable[LockedModel],
+    ask: Callable[[LockedModel], Found],
+    failed: Callable[[LockedModel, VcmError], Found],
+    cancelled: Event,
+) -> list[Found]:
+    """What is found out of each model, in the order given; once the hub cannot be reached, nobody tries again.
+
+    Args:
+        models: locked models.
+        ask: finds it out, for several at once.
+        failed: makes what cannot be found out of an error.
+        cancelled: once set, nobody waits for the rest.
+    """
+    unreachable: list[UnreachableError] = []
+
+    def one(model: LockedModel) -> Found:
+        try:
+            if unreachable and model.repo is not None:
+                raise copy(unreachable[0])
+            return ask(model)
+        except VcmError as error:
+            if isinstance(error, UnreachableError) and model.repo is not None:
+                unreachable.append(copy(error))
+            error.model = error.model or model.name
+            return failed(model, error)
+
+    with workers(MODELS_AT_ONCE, "vcm-upstream", cancelled) as pool:
         return list(pool.map(one, models))
 
 
@@ -93,15 +129,27 @@ def ref_of(client: HubClient, repo: str, refs: Collection[Ref], name: str, commi
     if found is not None:
         return found
     try:
-        # Some names that the hub knows are in no list: refs/pr/1, and the beginning of a commit.
-        return Ref(name, "branch", client.info(repo, name).commit)
+        # Some names that the hub knows are in no list, such as refs/pr/1. A name that is listed no more may still be
+        # in an older answer.
+        return Ref(name, "branch", client.revalidating().info(repo, name).commit)
     except ModelNotFoundError:
         return None
 
 
 def _requirement(model: LockedModel, manifest: Manifest) -> Requirement:
-    """What is asked of a model: its table in the manifest; of one that was pulled in, what pulled it in."""
-    return manifest.get(model.name) or Requirement(name=model.name, repo=model.repo, revision=model.requested)
+    """What is asked of a model: its table in the manifest; of one that was pulled in, what locking asks of it."""
+    found, root = manifest.get(model.name), manifest.get(model.root)
+    if found is not None:
+        return found
+    paths = [file.path for file in model.files if not is_licence(file.path)]
+    return Requirement(
+        name=model.name,
+        repo=model.repo,
+        revision=model.requested,
+        # A repo that is wanted for its code alone is locked without its weights.
+        include=CODE_ALONE if len(python_files(paths)) == len(paths) else (),
+        allow_pickle=root is not None and root.allow_pickle,
+    )
 
 
 def _news(client: HubClient, model: LockedModel, requirement: Requirement) -> News:
@@ -191,13 +239,12 @@ class _Question:
         if newer.commit == self._commit:
             return None
         tree = self._client.tree(self._repo, newer.commit)
-        if self._model.via is None:
-            try:
-                return select(tree, self._requirement).files
-            except ConfigError:
-                pass  # it could not be locked as it is: then what became of the files that are
-        paths = {file.path for file in self._model.files}
-        return tuple(file for file in tree if file.path in paths)
+        try:
+            return select(tree, self._requirement).files
+        except ConfigError:
+            # It could not be locked as it is: then what became of the files that are.
+            paths = {file.path for file in self._model.files}
+            return tuple(file for file in tree if file.path in paths)
 
     def _dated(self, release: Release) -> Release:
         known = self._model.committed if release.commit == self._commit else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -11,40 +11,40 @@ from threading import Event
 from vcm.core import configs
 from vcm.core.completeness import gaps, refuse_gaps
 from vcm.core.differences import HasContent
-from vcm.core.following import Reference, entry_name, python_files, references
+from vcm.core.following import CODE_ALONE, Reference, entry_name, is_there_with, python_files, references
 from vcm.core.formats import only_format
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
 from vcm.core.reporter import Reporter
 from vcm.core.selection import select
+from vcm.core.wording import listed
 from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
     NOT_FOUND,
-    ConfigError,
     ModelDownloadError,
     ModelNotFoundError,
     RegistryError,
     VcmError,
 )
 from vcm.hub.client import HubClient
-from vcm.hub.http import CONNECTIONS, NetworkFaultError
-from vcm.hub.refusals import RepoNotFoundError
+from vcm.hub.http import CONNECTIONS, UnreachableError
+from vcm.hub.refusals import RepoNotFoundError, RevisionNotFoundError
 from vcm.install.pools import workers
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.resolve.choosing import Choice, choose, still_satisfies
 from vcm.resolve.direct import lock_file
 from vcm.resolve.small_files import SmallFiles
-from vcm.resolve.suggesting import suggest
+from vcm.resolve.suggesting import suggest, suggest_refs
 from vcm.store.git_ids import GitIds
 from vcm.store.hub_cache import HubCache
 from vcm.store.store import Store
 
 _WORDS = {"base-model": "base model", "code": "code"}
-_TAKEN = {"base-model": (), "code": ("*.py",)}
-"""What is included of a repo that is pulled in; of one that is wanted for its code, no weights."""
+_TAKEN = {"base-model": (), "code": CODE_ALONE}
+"""What is included of a repo that is pulled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,9 @@ class Resolver:
         self._reporter = reporter
         self._cancelled = cancelled
         self._dated = dated
-        self._reserved: frozenset[str] = frozenset()
+        self._previous: Lock | None = None
+        self._declared: tuple[Requirement, ...] = ()
+        self._notices: list[tuple[str, str]] = []
         self.small_files: SmallFiles
 
     def resolve(
@@ -94,32 +96,35 @@ class Resolver:
         requirements: Iterable[Requirement],
         previous: Lock | None,
         upgrade: Callable[[str], bool],
-        reserved: Collection[str] = (),
+        declared: Iterable[Requirement] = (),
     ) -> list[LockedModel]:
-        """The locked models for some requirements, in name order. What still satisfies its requirement stays.
+        """The locked models for some requirements. What still satisfies its requirement stays.
+
+        The names of what was pulled in are free only among the declared ones and within its model; see
+        ``following.with_free_names``.
 
         Args:
             requirements: what is required.
             previous: the lock so far.
             upgrade: tells for a model's name whether its old lock shall be forgotten.
-            reserved: all names of the manifest, which no model that is pulled in may take.
+            declared: all that the manifest requires; it is not locked a second time for others.
 
         Raises:
             VcmError: the first model's, in name order, that cannot be locked; ``others`` holds the rest.
         """
-        self._reserved = frozenset(reserved)
+        self._previous, self._declared = previous, tuple(declared)
         ordered = sorted(requirements, key=lambda requirement: requirement.name)
 
-        down: list[NetworkFaultError] = []
+        down: list[UnreachableError] = []
 
         def one(requirement: Requirement) -> list[LockedModel] | VcmError:
             try:
                 if down:
                     # A hub that one model has waited for in vain is not waited for by all the others, too.
                     raise copy(down[0])
-                return self._entries(requirement, previous, upgrade=upgrade(requirement.name))
+                return self._entries(requirement, upgrade=upgrade(requirement.name))
             except VcmError as error:
-                if isinstance(error, NetworkFaultError) and not down:
+                if isinstance(error, UnreachableError) and not down:
                     down.append(copy(error))
                 error.model = error.model or requirement.name
                 return error
@@ -131,12 +136,14 @@ class Resolver:
             answers = self._in_parallel(one, ordered)
         finally:
             self._reporter.finished()
+            # In the order of the models, whoever was answered first.
+            for _, text in dict.fromkeys(sorted(self._notices, key=lambda notice: notice[0])):
+                self._reporter.notice(text)
         errors = [answer for answer in answers if isinstance(answer, VcmError)]
         if errors:
             errors[0].others = tuple(errors[1:])
             raise errors[0]
-        entries = [entry for answer in answers if not isinstance(answer, VcmError) for entry in answer]
-        return sorted(entries, key=lambda entry: entry.name)
+        return [entry for answer in answers if not isinstance(answer, VcmError) for entry in answer]
 
     def _in_parallel(
         self, one: Callable[[Requirement], list[LockedModel] | VcmError], ordered: list[Requirement]
@@ -149,13 +156,30 @@ class Resolver:
             self.small_files = SmallFiles(self._store.blobs, git_ids, self._hub_cache, self._transfer, files)
             return list(models.map(one, ordered))
 
-    def _entries(self, requirement: Requirement, previous: Lock | None, *, upgrade: bool) -> list[LockedModel]:
+    def _notice(self, name: str, text: str) -> None:
+        self._notices.append((name, f"{name}: {text}"))
+
+    def _entries(self, requirement: Requirement, *, upgrade: bool) -> list[LockedModel]:
         """The model itself, and what it pulls in."""
-        before = previous.get(requirement.name) if previous else None
+        before = self._before(requirement)
         if requirement.url is not None:
             return [lock_file(self._transfer, requirement, requirement.url, None if upgrade else before)]
         pinned = self._pinned(requirement, before, upgrade=upgrade)
-        return [pinned.model, *self._followed(requirement, pinned, previous, upgrade=upgrade)]
+        return [pinned.model, *self._followed(requirement, pinned, upgrade=upgrade)]
+
+    def _before(self, requirement: Requirement, via: str | None = None) -> LockedModel | None:
+        """What is locked under the requirement's name; else what of the same repo answers it, so that no name moves it.
+
+        Args:
+            requirement: what is required.
+            via: the model that pulls it in.
+        """
+        if self._previous is None:
+            return None
+        own = self._previous.get(requirement.name)
+        if own is not None and own.via == via:
+            return own
+        return next((each for each in self._previous.models if _answers(each, requirement)), None)
 
     # One model
 
@@ -197,12 +221,11 @@ class Resolver:
             except ModelNotFoundError:
                 # Not the commit alone, the repo is gone: a fallback may do, and without one that is what to say.
                 return None
-            _check_identity(now, before, requirement.name)
+            self._check_identity(repo, now, requirement.name)
             error.hint = f"the locked commit is gone: vcm lock --upgrade-model {requirement.name} takes a newer one"
             raise
-        if repo in known or info.repo in known:
-            _check_identity(info, before, requirement.name)
-        elif not before.repo_id or info.repo_id != before.repo_id:
+        self._check_identity(repo, info, requirement.name)
+        if repo not in known and info.repo not in known and (not before.repo_id or info.repo_id != before.repo_id):
             return None
         files = self._client.tree(info.repo, before.commit)
         selection = select(files, requirement)
@@ -215,10 +238,7 @@ class Resolver:
         for repo in requirement.repos:
             try:
                 choice = choose(self._client, repo, requirement)
-                if choice.info.repo != repo:
-                    self._reporter.notice(f"{requirement.name}: {repo} is called {choice.info.repo} now")
-                if before is not None and {before.repo, before.asked} & {repo, choice.info.repo}:
-                    _check_identity(choice.info, before, requirement.name)
+                self._check_identity(repo, choice.info, requirement.name)
                 model = self._locked(repo, requirement, choice, before)
             except (RegistryError, ModelDownloadError) as error:
                 if error.error_code not in (AUTHENTICATION_ERROR, NOT_FOUND):
@@ -226,23 +246,42 @@ class Resolver:
                 errors.append(error)
                 continue
             if errors:
-                self._reporter.notice(f"{requirement.name}: {errors[0].message}; {repo} was taken instead")
+                self._notice(requirement.name, f"{errors[0].message}; {repo} was taken instead")
                 model = replace(model, fallback_for=requirement.repo)
             return _Pinned(model, choice.info)
         self._suggest(requirement, errors)
         raise errors[0]
 
+    def _check_identity(self, asked: str, info: RepoInfo, name: str) -> None:
+        """Refuse another repo under a name that is locked, for whichever model."""
+        for model in self._previous.models if self._previous else ():
+            if {asked, info.repo}.isdisjoint((model.repo, model.asked)):
+                continue
+            if model.repo_id and info.repo_id and model.repo_id != info.repo_id:
+                raise RegistryError(
+                    f"{info.repo} is not the repo that was locked: its id on the hub was {model.repo_id}, now it is "
+                    f"{info.repo_id}; the name may have been taken over by a stranger",
+                    error_code=CHECKSUM_MISMATCH,
+                    hint=f"look at who owns it now; to trust it all the same: vcm remove {model.root}, then vcm add it "
+                    "again",
+                    model=name,
+                )
+
     def _suggest(self, requirement: Requirement, errors: list[RegistryError | ModelDownloadError]) -> None:
         missing = errors[0]
-        if isinstance(missing, RepoNotFoundError) and requirement.repo and len(errors) == 1:
+        if len(errors) > 1:
+            missing.details = tuple(f"nor its fallback: {error.message}" for error in errors[1:])
+        elif requirement.repo and isinstance(missing, RepoNotFoundError):
             suggest(self._client, requirement.repo, missing)
+        elif requirement.repo and requirement.revision and isinstance(missing, RevisionNotFoundError):
+            suggest_refs(self._client, requirement.repo, requirement.revision, missing)
 
     def _locked(self, repo: str, requirement: Requirement, choice: Choice, before: LockedModel | None) -> LockedModel:
         info, selection = choice.info, choice.selection
         if not selection.files:
             raise ModelNotFoundError(
-                f"{info.repo} has no file that [models.{requirement.name}] takes",
-                hint="check include and exclude in models.toml",
+                f"{info.repo} has no file" + (f" like {', '.join(requirement.include)}" if requirement.include else ""),
+                hint=f"check include and exclude under [models.{requirement.name}]",
                 model=requirement.name,
             )
         if any(file.masked for file in selection.files):
@@ -266,19 +305,24 @@ class Resolver:
         )
         taken, present = [file.path for file in model.files], [file.path for file in choice.files]
         refuse_gaps(gaps(taken, present, self._reader(model)), requirement)
+        name = requirement.name
+        if info.repo != repo and (before is None or before.repo != info.repo):
+            self._notice(name, f"{repo} is called {info.repo} now")
+        if choice.passed_over:
+            lack = "lacks" if len(choice.passed_over) == 1 else "lack"
+            self._notice(name, f"{listed(choice.passed_over)} {lack} the wanted files; {choice.ref} was taken instead")
         if before is None or before.files != model.files:
-            for notice in choice.notices(requirement):
-                self._reporter.notice(notice)
+            for notice in choice.notices():
+                self._notice(name, notice)
             if info.new_version and requirement.version is None and requirement.revision is None:
                 # On another branch or commit the card may be an old one, which does not count.
-                self._reporter.notice(
-                    f"{requirement.name}: the card of {info.repo} names a successor: {info.new_version}"
-                )
+                self._notice(name, f"the card of {info.repo} names a successor: {info.new_version}")
             code = python_files(taken)
             if code:
-                self._reporter.notice(
-                    f"{requirement.name}: holds Python code, which runs only where a program says "
-                    f"trust_remote_code; pinned like every other file: {', '.join(code)}"
+                self._notice(
+                    name,
+                    "holds Python code, which runs only where a program says trust_remote_code; pinned like every "
+                    f"other file: {', '.join(code)}",
                 )
         return model
 
@@ -333,30 +377,28 @@ class Resolver:
 
     # What it pulls in
 
-    def _followed(
-        self, requirement: Requirement, pinned: _Pinned, previous: Lock | None, *, upgrade: bool
-    ) -> Iterator[LockedModel]:
+    def _followed(self, requirement: Requirement, pinned: _Pinned, *, upgrade: bool) -> Iterator[LockedModel]:
         """The repos that a model's files refer to, theirs, and so on; each once."""
         root = requirement.name
-        names = {root, *self._reserved}
-        seen = {repo.lower() for repo in (pinned.model.repo, pinned.model.asked) if repo}
+        names = {root, *(each.name for each in self._declared)}
+        beside = [each.repo for each in self._declared if is_there_with(each, requirement)]
+        seen = {repo.lower() for repo in (pinned.model.repo, pinned.model.asked, *beside) if repo}
         pending = self._references(pinned)
         while pending:
             reference = pending.pop(0)
-            what = _WORDS[reference.kind]
+            what = f"its {_WORDS[reference.kind]}"
+            no_repo = f'{what} "{reference.written}" ({reference.named_by}) is no repo; the program must bring it'
             if reference.repo is None:
-                self._reporter.notice(
-                    f'{root}: its {what} "{reference.written}" ({reference.named_by}) is no repo; the program must '
-                    "bring it"
-                )
+                self._notice(root, no_repo)
                 continue
             if reference.repo.lower() in seen:
                 continue
             seen.add(reference.repo.lower())
             if not requirement.follow:
-                self._reporter.notice(
-                    f"{root}: its {what} {reference.repo} ({reference.named_by}) is not locked, since "
-                    "follow = false; the program must bring it"
+                self._notice(
+                    root,
+                    f"{what} {reference.repo} ({reference.named_by}) is not locked, since follow = false; the program "
+                    "must bring it",
                 )
                 continue
             entry = Requirement(
@@ -366,13 +408,24 @@ class Resolver:
                 include=_TAKEN[reference.kind],
                 allow_pickle=requirement.allow_pickle,
             )
+            before = self._before(entry, root)
+            try:
+                with _named(reference, requirement, entry):
+                    found = self._pinned(entry, before, upgrade=upgrade)
+            except RepoNotFoundError:
+                if "/" in reference.repo:
+                    raise
+                # A few old repos have no namespace; what the hub does not know is a folder on the publisher's disk.
+                self._notice(root, no_repo)
+                continue
+            if str(found.model.repo).lower() in seen - {reference.repo.lower()}:
+                continue
+            seen.add(str(found.model.repo).lower())
             names.add(entry.name)
-            before = previous.get(entry.name) if previous else None
-            with _named(reference, requirement):
-                found = self._pinned(entry, before, upgrade=upgrade)
+            with _named(reference, requirement, entry):
                 pending += self._references(found)
             if before is None:
-                self._reporter.notice(f"{root}: its {what} {reference.repo} is locked as {entry.name}")
+                self._notice(root, f"{what} {reference.repo} is locked beside it")
             yield replace(found.model, via=root)
 
     def _references(self, pinned: _Pinned) -> list[Reference]:
@@ -380,19 +433,14 @@ class Resolver:
         return references(info.repo, info, self._reader(model), [file.path for file in model.files])
 
 
-def _check_identity(info: RepoInfo, before: LockedModel, name: str) -> None:
-    if before.repo_id and info.repo_id and before.repo_id != info.repo_id:
-        raise RegistryError(
-            f"{info.repo} is not the repo that was locked: its id on the hub was {before.repo_id}, now it is "
-            f"{info.repo_id}; the name may have been taken over by a stranger",
-            error_code=CHECKSUM_MISMATCH,
-            hint=f"look at who owns it now; to trust it all the same: vcm remove {name}, then vcm add it again",
-            model=name,
-        )
+def _answers(model: LockedModel, requirement: Requirement) -> bool:
+    if requirement.url is not None:
+        return model.url == requirement.url
+    return requirement.repo in (model.repo, model.asked, model.fallback_for) and still_satisfies(model, requirement)
 
 
 @contextmanager
-def _named(reference: Reference, requirement: Requirement) -> Iterator[None]:
+def _named(reference: Reference, requirement: Requirement, entry: Requirement) -> Iterator[None]:
     """Have errors about a repo that was pulled in say what pulled it in, and how to do without."""
     try:
         yield
@@ -401,6 +449,9 @@ def _named(reference: Reference, requirement: Requirement) -> Iterator[None]:
             f"its {_WORDS[reference.kind]} {reference.repo}, which {reference.named_by} names: {error.message}"
         )
         error.model = requirement.name
-        if not isinstance(error, ConfigError) or not error.hint:
-            error.hint = f"{error.hint}; or set follow = false on [models.{requirement.name}]".removeprefix("; or ")
+        if isinstance(error, ModelNotFoundError) and not isinstance(error, RepoNotFoundError):
+            error.hint = f"require {reference.repo} itself in models.toml, as it is there"
+        # The entry has no table; one that is written for its repo takes its place.
+        error.hint = error.hint.replace(f"[models.{entry.name}]", f'a [models.NAME] with repo = "{reference.repo}"')
+        error.hint = f"{error.hint}; or set follow = false on [models.{requirement.name}]".removeprefix("; or ")
         raise

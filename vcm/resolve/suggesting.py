@@ -9,6 +9,7 @@ from vcm.errors import RegistryError
 from vcm.hub.client import HubClient
 
 _SHOWN = 3
+_REFS_SHOWN = 5
 _SIMILAR = 0.5
 
 
@@ -22,6 +23,19 @@ def near_names(client: HubClient, repo: str) -> list[str]:
     others = {each.lower(): each for each in found if each != repo}
     near = difflib.get_close_matches(repo.lower(), others, n=_SHOWN, cutoff=_SIMILAR)
     return [others[each] for each in near]
+
+
+def suggest_refs(client: HubClient, repo: str, revision: str, error: RegistryError) -> None:
+    """Put the revisions that exist into an error's hint, the nearest first."""
+    try:
+        existing = list(dict.fromkeys(ref.name for ref in client.refs(repo)))
+    except RegistryError:
+        return
+    near = difflib.get_close_matches(revision, existing, n=_SHOWN, cutoff=_SIMILAR)
+    shown = list(dict.fromkeys((*near, *existing)))[:_REFS_SHOWN]
+    if shown:
+        rest = f" and {len(existing) - len(shown)} more" if len(existing) > len(shown) else ""
+        error.hint = f"its branches and tags: {', '.join(shown)}{rest}"
 
 
 def suggest(client: HubClient, repo: str, error: RegistryError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from threading import Event
 
@@ -22,12 +23,12 @@ from vcm.core.outdated import (
 from vcm.core.upstream import Confirmation, Finding, file_findings, hidden, length_finding, of_notice
 from vcm.errors import ModelNotFoundError, VcmError
 from vcm.hub.client import HubClient
-from vcm.hub.http import Answer, shown_url
+from vcm.hub.http import shown_url
 from vcm.hub.retries import Patience, Wait
-from vcm.install.pools import workers
-from vcm.resolve.outdated import MODELS_AT_ONCE, default_branch, ref_of
+from vcm.resolve.outdated import ask_for_each, default_branch, ref_of
 
 _OK = 200
+_GONE = (404, 410)
 
 
 def confirm(client: HubClient, models: Iterable[LockedModel], wait: Wait, cancelled: Event) -> list[Confirmation]:
@@ -39,21 +40,19 @@ def confirm(client: HubClient, models: Iterable[LockedModel], wait: Wait, cancel
         wait: rests between attempts to reach a direct file.
         cancelled: once set, nobody waits for the rest.
     """
+    findings: dict[str, list[Finding]] = defaultdict(list)
 
-    def one(model: LockedModel) -> Confirmation:
-        findings: list[Finding] = []
-        try:
-            if model.url is not None:
-                _look_at_file(client, model, model.url, wait, findings)
-            else:
-                _look_at_repo(client, model, findings)
-        except VcmError as error:
-            error.model = error.model or model.name
-            return Confirmation(model, tuple(findings), error)
-        return Confirmation(model, tuple(findings))
+    def ask(model: LockedModel) -> Confirmation:
+        if model.url is not None:
+            _look_at_file(client, model, model.url, wait, findings[model.name])
+        else:
+            _look_at_repo(client, model, findings[model.name])
+        return Confirmation(model, tuple(findings[model.name]))
 
-    with workers(MODELS_AT_ONCE, "vcm-upstream", cancelled) as pool:
-        return list(pool.map(one, models))
+    def failed(model: LockedModel, error: VcmError) -> Confirmation:
+        return Confirmation(model, tuple(findings[model.name]), error)
+
+    return ask_for_each(models, ask, failed, cancelled)
 
 
 def _look_at_repo(client: HubClient, model: LockedModel, findings: list[Finding]) -> None:
@@ -91,22 +90,15 @@ def _locked_commit(client: HubClient, repo: str, commit: str) -> tuple[RepoInfo 
 
 
 def _look_at_file(client: HubClient, model: LockedModel, url: str, wait: Wait, findings: list[Finding]) -> None:
-    def ask() -> int | None:
+    def ask() -> Finding | None:
         # Not HEAD, which many servers refuse, and which a signed address does not allow. The body is not read.
         with client.http.request("GET", url, leave_origin=True) as answer:
-            return _length(client, answer, url)
+            if answer.status in _GONE:
+                return Finding("gone", f"{shown_url(url)} is not there any more")
+            if answer.status != _OK:
+                raise client.refused(answer, shown_url(url), None)
+            return length_finding(model.files[0], answer.length)
 
-    try:
-        length = Patience(wait).attempt(ask)
-    except ModelNotFoundError:
-        findings.append(Finding("gone", f"{shown_url(url)} is not there any more"))
-        return
-    finding = length_finding(model.files[0], length)
+    finding = Patience(wait).attempt(ask)
     if finding is not None:
         findings.append(finding)
-
-
-def _length(client: HubClient, answer: Answer, url: str) -> int | None:
-    if answer.status != _OK:
-        raise client.refused(answer, shown_url(url), None)
-    return answer.length

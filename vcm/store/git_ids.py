@@ -17,8 +17,9 @@ from vcm.core.digest import git_blob_hash
 from vcm.store.files import hash_file, read_small
 
 _LINE = re.compile(rb"^([0-9a-f]{40}) ([0-9a-f]{64}) ([0-9]{1,16})$", re.MULTILINE)
-_LARGEST = 1 << 28
-"""Bytes; two million files."""
+
+_LARGEST = 16 << 20
+"""Bytes, of 150,000 files; what is longer, or no file, is begun anew."""
 
 
 class GitIds:
@@ -48,8 +49,13 @@ class GitIds:
 
     def _read(self) -> dict[tuple[str, int], str]:
         if self._known is None:
-            data = read_small(self.path, _LARGEST) or b""
-            self._known = {(oid.decode(), int(size)): sha256.decode() for oid, sha256, size in _LINE.findall(data)}
+            data = read_small(self.path, _LARGEST)
+            if data is None:
+                with suppress(OSError):
+                    self.path.unlink(missing_ok=True)
+            self._known = {
+                (oid.decode(), int(size)): sha256.decode() for oid, sha256, size in _LINE.findall(data or b"")
+            }
         return self._known
 
 

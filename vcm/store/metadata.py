@@ -35,12 +35,20 @@ class MetadataStore:
         answer = _parsed(read_small(self._path(repo, address), _LARGEST) or b"")
         return answer if answer is not None and answer.address == address else None
 
-    def write(self, repo: str, answer: KeptAnswer) -> None:
-        """Keep an answer; a folder that cannot be written keeps none."""
+    def write(self, repo: str, answer: KeptAnswer) -> bool:
+        """Keep an answer, and say whether it is kept: a folder that cannot be written keeps none."""
         path = self._path(repo, answer.address)
-        with suppress(OSError):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, _text(answer), durable=False)
+        except OSError:
+            return False
+        return True
+
+    def forget(self, repo: str, address: str) -> None:
+        """Keep no answer for an address any more; one that cannot be removed stays."""
+        with suppress(OSError, ValueError):
+            self._path(repo, address).unlink(missing_ok=True)
 
     def clear(self, repo: str | None = None) -> None:
         """Forget what is known of one repo, or everything."""
@@ -61,6 +69,7 @@ def _text(answer: KeptAnswer) -> bytes:
         "fetched": answer.fetched,
         "etag": answer.etag,
         "following": answer.following,
+        "with_token": answer.with_token,
     }
     rest = json.dumps(about).encode() + b"\n" + answer.body
     return hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
@@ -80,9 +89,11 @@ def _parsed(data: bytes) -> KeptAnswer | None:
 
 def _kept(about: dict[str, Any], body: bytes) -> KeptAnswer | None:
     address, fetched = about.get("address"), about.get("fetched")
-    etag, following = about.get("etag"), about.get("following")
+    etag, following, with_token = about.get("etag"), about.get("following"), about.get("with_token")
     if not isinstance(address, str) or not isinstance(fetched, int) or not 0 <= fetched < _LAST_SECOND:
         return None
-    if not isinstance(etag, str | None) or not isinstance(following, str | None):
+    if not isinstance(etag, str | None) or not isinstance(following, str | None) or not isinstance(with_token, bool):
         return None
-    return KeptAnswer(address=address, fetched=fetched, body=body, etag=etag, following=following)
+    return KeptAnswer(
+        address=address, fetched=fetched, body=body, etag=etag, following=following, with_token=with_token
+    )

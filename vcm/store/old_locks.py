@@ -26,7 +26,7 @@ def kept_lock(path: Path) -> Lock:
         raise ConfigError(
             f"cannot read {path}: {system_reason(error)}", hint="name a models.lock of another time"
         ) from error
-    return parse_lock(data, file_name=str(path))
+    return _parsed(data, str(path))
 
 
 def committed_lock(project: Project) -> Lock:
@@ -38,10 +38,20 @@ def committed_lock(project: Project) -> Lock:
     # cat-file and not show: the blob's own bytes, whatever the user's configuration does to what is shown.
     done = _git(project.folder, "cat-file", "blob", f"HEAD:./{FILE_NAME}")
     if done.returncode == 0:
-        return parse_lock(done.stdout, file_name=f"HEAD:{FILE_NAME}")
+        return _parsed(done.stdout, f"HEAD:{FILE_NAME}")
     if _git(project.folder, "rev-parse", "--git-dir").returncode != 0:
         raise ConfigError(f"{project.folder} is in no git repository that git can read", hint=_NAME_ONE)
     raise ConfigError(f"git has no committed {FILE_NAME} in {project.folder}", hint=f"commit it, or {_NAME_ONE}")
+
+
+def _parsed(data: bytes, name: str) -> Lock:
+    try:
+        return parse_lock(data, file_name=name)
+    except ConfigError as error:
+        # Nobody is asked to mend what was: it is enough to compare with another. But a newer vcm can read a newer lock.
+        if "newer than this vcm knows" not in error.message:
+            error.hint = "name another old lock: vcm diff OLD.lock"
+        raise
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
