@@ -30,7 +30,16 @@ from vcm.core.plan import SnapshotState
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted, listed, short_commit
 from vcm.errors import DiskSpaceError
-from vcm.store.files import READ_ONLY, copy_file, disk_errors, free_space, hash_file, link_file, temporary_name
+from vcm.store.files import (
+    READ_ONLY,
+    copy_file,
+    disk_errors,
+    free_space,
+    hash_file,
+    link_file,
+    read_small,
+    temporary_name,
+)
 from vcm.store.hub_cache import CachedRepo, CachedSnapshot, HubCache
 from vcm.store.store import Store
 
@@ -122,10 +131,7 @@ def _refuse_gaps(snapshot: CachedSnapshot) -> None:
 
     def read(path: str) -> bytes | None:
         place = places.get(path)
-        with suppress(OSError):
-            if place is not None and place.stat().st_size <= configs.LARGEST:
-                return place.read_bytes()
-        return None
+        return read_small(place, configs.LARGEST) if place is not None else None
 
     listing = places if snapshot.listing is None else [file.path for file in snapshot.listing]
     found = gaps(places, listing, read)
