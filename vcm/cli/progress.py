@@ -59,7 +59,9 @@ class NoticeReporter(Reporter):
 
     def _print(self, line: str) -> None:
         # What a hub or a publisher wrote must not steer the terminal.
-        line = "".join(each if each.isprintable() else "\ufffd" for each in line)
+        self._write("".join(each if each.isprintable() else "\ufffd" for each in line))
+
+    def _write(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
 
 
@@ -161,6 +163,9 @@ class TerminalReporter(NoticeReporter):
 
     def finished(self) -> None:
         with self._lock:
+            if self._steps is not None:
+                # A line above it brings it to the screen before its delay is over, and closing it is too late then.
+                self._steps.clear()
             for bar in (*self._files.values(), self._whole, self._steps):
                 if bar is not None:
                     bar.close()
@@ -188,13 +193,13 @@ class TerminalReporter(NoticeReporter):
 
     def _columns(self) -> int:
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
         except OSError:
             return 80
 
-    def _print(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         bar = self._whole if self._whole is not None else self._steps
         if bar is None:
-            super()._print(line)
+            super()._write(line)
         else:
             bar.write(line, file=self._stream)
