@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,7 +167,7 @@ def test_what_is_kept_can_be_forgotten(hub, repo, registry, cache):
     registry.clear_cache("acme/never-asked")
     registry.clear_cache()
     assert not registry.is_metadata_valid("acme/other")
-    assert not (cache / "hub-metadata").exists()
+    assert list((cache / "hub-metadata").iterdir()) == []
 
 
 def test_it_shares_what_locking_learned(hub, session, read_manifest, registry):
@@ -187,6 +188,16 @@ def test_a_folder_of_its_own(hub, repo, tmp_path, cache):
     assert not cache.exists()
     moved = HuggingFaceRegistry(tmp_path / "third", settings=read_settings())
     assert moved.cache_dir == tmp_path / "third"
+
+
+def test_queries_share_their_connections_and_what_the_hub_allows(hub, registry):
+    for number in range(4):
+        hub.add_repo(f"acme/m{number}", {"config.json": SMALL})
+    hub.limit("api", quota=6, window=1.0)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(registry.query_model, [f"acme/m{number}" for number in range(4)]))
+    assert [each.name for each in found] == [f"acme/m{number}" for number in range(4)]
+    assert [request.status for request in hub.requests] == [200] * 16
 
 
 def test_offline_what_is_kept_serves_at_any_age(hub, repo, registry, cache, monkeypatch):

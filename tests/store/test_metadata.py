@@ -164,8 +164,10 @@ def test_one_repo_is_forgotten_or_all(answers):
         answers.write(repo, ANSWER)
     answers.clear("acme/frames")
     assert [answers.read(repo, ADDRESS) for repo in ("acme/frames", "acme/other", "legacy")] == [None, ANSWER, ANSWER]
+    (answers.folder / "git-blobs").write_text("no answer of the hub")
     answers.clear()
     assert [answers.read(repo, ADDRESS) for repo in ("acme/frames", "acme/other", "legacy")] == [None] * 3
+    assert [path.name for path in answers.folder.iterdir()] == ["git-blobs"]
     answers.clear()
 
 

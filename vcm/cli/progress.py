@@ -41,6 +41,7 @@ class NoticeReporter(Reporter):
         self._verbose = verbose
         self._lock = threading.RLock()
         self._noticed: set[str] = set()
+        self._waits: dict[str, float] = {}
 
     def notice(self, text: str) -> None:
         with self._lock:
@@ -54,12 +55,19 @@ class NoticeReporter(Reporter):
                 self._print(f"fetching {label}, {byte_count(size)}")
 
     def waiting(self, label: str, seconds: float, reason: str) -> None:
+        line = f"{label}: {reason}; next try in {seconds:.0f} s"
         with self._lock:
-            self._print(f"{label}: {reason}; next try in {seconds:.0f} s")
+            now = time.monotonic()
+            # Threads that wait for the same thing at the same time say so once.
+            if self._waits.get(line, now) <= now:
+                self._waits[line] = now + seconds
+                self._print(line)
 
     def _print(self, line: str) -> None:
         # What a hub or a publisher wrote must not steer the terminal.
-        line = printable(line)
+        self._write(printable(line))
+
+    def _write(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
 
 
@@ -161,6 +169,9 @@ class TerminalReporter(NoticeReporter):
 
     def finished(self) -> None:
         with self._lock:
+            if self._steps is not None:
+                # A line above it brings it to the screen before its delay is over, and closing it is too late then.
+                self._steps.clear()
             for bar in (*self._files.values(), self._whole, self._steps):
                 if bar is not None:
                     bar.close()
@@ -188,13 +199,13 @@ class TerminalReporter(NoticeReporter):
 
     def _columns(self) -> int:
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
         except OSError:
             return 80
 
-    def _print(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         bar = self._whole if self._whole is not None else self._steps
         if bar is None:
-            super()._print(line)
+            super()._write(line)
         else:
             bar.write(line, file=self._stream)

@@ -16,7 +16,7 @@ from vcm.settings import Settings
 from vcm.store.metadata import MetadataStore
 
 
-def connect(
+def connect(  # noqa: PLR0913  (each is one thing to know)
     settings: Settings,
     *,
     reporter: Reporter | None = None,
@@ -24,6 +24,7 @@ def connect(
     sleep: Callable[[float], object] | None = None,
     freshness: Freshness = "normal",
     ttl_hours: float = TTL_HOURS,
+    http: HttpClient | None = None,
 ) -> HubClient:
     """A client of the hub; offline, one that knows what the metadata cache holds. Nothing is asked yet.
 
@@ -34,6 +35,7 @@ def connect(
         sleep: waits so many seconds; by default until ``cancelled`` is set.
         freshness: which known answers do.
         ttl_hours: how long an answer serves that may change.
+        http: that of a client with the same settings, to go on with its connections and what the hub still allows it.
 
     Raises:
         ConfigError: the token cannot be sent.
@@ -59,7 +61,7 @@ def connect(
     advice = "" if token or settings.withheld_token else "; HF_TOKEN raises the limit"
     budget = Budget(tell=tell, rest=rest, cancelled=over, longest=LONGEST_WAIT, advice=advice)
     return HubClient(
-        HttpClient(address, is_offline=settings.offline, budget=budget),
+        http or HttpClient(address, is_offline=settings.offline, budget=budget),
         address,
         token_source=token.source if token else None,
         wait=wait,

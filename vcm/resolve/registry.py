@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from typing import Dict, List, Optional
@@ -16,7 +16,7 @@ from vcm.core.metadata import Freshness, Ref, RemoteFile, RepoInfo
 from vcm.core.versions import candidates
 from vcm.errors import ModelNotFoundError, RegistryError
 from vcm.hub.client import HubClient
-from vcm.hub.http import NetworkFaultError
+from vcm.hub.http import HttpClient, NetworkFaultError
 from vcm.install.pools import workers
 from vcm.resolve.connecting import connect
 from vcm.resolve.successors import successors
@@ -94,24 +94,23 @@ class HuggingFaceRegistry:
             RegistryError: the hub cannot be reached, or its answer cannot be used.
         """
         repo = _checked(model_name)
-        client = self._client("refresh" if force_refresh else "normal")
-        with closing(client.http):
-            try:
-                return _metadata(client, repo)
-            except NetworkFaultError:
+        freshness: Freshness = "refresh" if force_refresh else "normal"
+        client = connect(self._settings, freshness=freshness, ttl_hours=self.ttl_hours, http=self._http)
+        try:
+            return _metadata(client, repo)
+        except NetworkFaultError:
+            raise
+        except RegistryError:
+            if not client.reused(repo):
                 raise
-            except RegistryError:
-                if not client.reused(repo):
-                    raise
-                # What the hub said some time ago is no reason to refuse today.
-                return _metadata(client.revalidating(), repo)
+            # What the hub said some time ago is no reason to refuse today.
+            return _metadata(client.revalidating(), repo)
 
     def get_cached_metadata(self, model_name: str) -> Optional[ModelMetadata]:
         """What the hub said within the last ``ttl_hours``; None where that is not all there is to say. No network."""
         try:
-            client = self._client("cached")
-            with closing(client.http):
-                return _metadata(client, _checked(model_name))
+            client = connect(replace(self._settings, offline=True), freshness="cached", ttl_hours=self.ttl_hours)
+            return _metadata(client, _checked(model_name))
         except RegistryError:
             return None
 
@@ -131,9 +130,10 @@ class HuggingFaceRegistry:
         """
         MetadataStore(self.cache_dir).clear(None if model_name is None else _checked(model_name))
 
-    def _client(self, freshness: Freshness) -> HubClient:
-        settings = self._settings if freshness != "cached" else replace(self._settings, offline=True)
-        return connect(settings, freshness=freshness, ttl_hours=self.ttl_hours)
+    @cached_property
+    def _http(self) -> HttpClient:
+        """One for all queries: each finds the connections open, and knows what the hub still allows."""
+        return connect(self._settings).http
 
 
 def _checked(model_name: object) -> str:

@@ -51,9 +51,10 @@ class MetadataStore:
             self._path(repo, address).unlink(missing_ok=True)
 
     def clear(self, repo: str | None = None) -> None:
-        """Forget what is known of one repo, or everything."""
+        """Forget the answers about one repo, or all of them; what else stands beside them stays."""
         with suppress(OSError):
-            remove_folder(self.folder if repo is None else self._folder(repo))
+            for folder in self.folder.glob("models--*") if repo is None else (self._folder(repo),):
+                remove_folder(folder)
 
     def _folder(self, repo: str) -> Path:
         # Two ids that differ in case alone may share a folder; their answers differ in name.
