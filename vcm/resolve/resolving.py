@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -87,6 +88,7 @@ class Resolver:
         self._cancelled = cancelled
         self._dated = dated
         self._previous: Lock | None = None
+        self._locked_as: defaultdict[str, list[LockedModel]] = defaultdict(list)
         self._declared: tuple[Requirement, ...] = ()
         self._notices: list[tuple[str, str]] = []
         self.small_files: SmallFiles
@@ -113,6 +115,9 @@ class Resolver:
             VcmError: the first model's, in name order, that cannot be locked; ``others`` holds the rest.
         """
         self._previous, self._declared = previous, tuple(declared)
+        for model in previous.models if previous else ():
+            for repo in filter(None, (model.repo, model.asked)):
+                self._locked_as[repo].append(model)
         ordered = sorted(requirements, key=lambda requirement: requirement.name)
 
         down: list[UnreachableError] = []
@@ -254,9 +259,7 @@ class Resolver:
 
     def _check_identity(self, asked: str, info: RepoInfo, name: str) -> None:
         """Refuse another repo under a name that is locked, for whichever model."""
-        for model in self._previous.models if self._previous else ():
-            if {asked, info.repo}.isdisjoint((model.repo, model.asked)):
-                continue
+        for model in (*self._locked_as.get(asked, ()), *self._locked_as.get(info.repo, ())):
             if model.repo_id and info.repo_id and model.repo_id != info.repo_id:
                 raise RegistryError(
                     f"{info.repo} is not the repo that was locked: its id on the hub was {model.repo_id}, now it is "
