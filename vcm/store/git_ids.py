@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from threading import Lock
 
 from vcm.core.digest import git_blob_hash
@@ -51,12 +52,18 @@ class GitIds:
         if self._known is None:
             data = read_small(self.path, _LARGEST)
             if data is None:
-                with suppress(OSError):
-                    self.path.unlink(missing_ok=True)
+                self._make_way()
             self._known = {
                 (oid.decode(), int(size)): sha256.decode() for oid, sha256, size in _LINE.findall(data or b"")
             }
         return self._known
+
+    def _make_way(self) -> None:
+        """Remove what cannot be read, but not what another process has only just begun."""
+        with suppress(OSError):
+            found = self.path.stat()
+            if not S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+                self.path.unlink()
 
 
 def hash_both_ways(path: Path, size: int) -> tuple[str, str] | None:
