@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from threading import Event
@@ -30,13 +30,14 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.hub.client import HubClient
-from vcm.hub.http import CONNECTIONS, UnreachableError
+from vcm.hub.http import CONNECTIONS
 from vcm.hub.refusals import RepoNotFoundError, RevisionNotFoundError
 from vcm.install.pools import workers
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.resolve.choosing import Choice, choose, still_satisfies
 from vcm.resolve.direct import lock_file
+from vcm.resolve.reaching import Reaching
 from vcm.resolve.small_files import SmallFiles
 from vcm.resolve.suggesting import suggest, suggest_refs
 from vcm.store.git_ids import GitIds
@@ -120,17 +121,13 @@ class Resolver:
                 self._locked_as[repo].append(model)
         ordered = sorted(requirements, key=lambda requirement: requirement.name)
 
-        down: list[UnreachableError] = []
+        reaching = Reaching()
 
         def one(requirement: Requirement) -> list[LockedModel] | VcmError:
             try:
-                if down:
-                    # A hub that one model has waited for in vain is not waited for by all the others, too.
-                    raise copy(down[0])
-                return self._entries(requirement, upgrade=upgrade(requirement.name))
+                with nullcontext() if requirement.url else reaching.attempt():
+                    return self._entries(requirement, upgrade=upgrade(requirement.name))
             except VcmError as error:
-                if isinstance(error, UnreachableError) and not down:
-                    down.append(copy(error))
                 error.model = error.model or requirement.name
                 return error
             finally:
