@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TOKEN
+from tests.conftest import TOKEN, closed_port
 from vcm.core.lock import Lock, LockedFile, LockedModel, lock_text, parse_lock
 from vcm.errors import (
     AUTHENTICATION_ERROR,
@@ -753,3 +753,17 @@ def test_that_a_repo_has_a_new_name_is_said_once(hub, session, lock):
     within = session()
     lock(text, second, upgrade={"m"}, within=within)
     assert within.reporter.notices == []
+
+
+def test_a_direct_file_needs_no_hub(vcm, manifest, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setattr("vcm.hub.retries.DELAYS", ())
+    url = "".join(
+        f'[models.u{number}]\nurl = "https://example.com/u.onnx"\nchecksum = "{"ab" * 32}"\nsize = 1\n'
+        for number in range(60)
+    )
+    manifest(f'[models.a]\nrepo = "acme/a"\n{url}')
+    result = vcm("lock")
+    assert result.code == 3
+    assert result.err.startswith("error: a: ")
+    assert result.err.count("error: ") == 1

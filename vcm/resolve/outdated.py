@@ -7,7 +7,7 @@ one; each set of files to compare one; and each commit one for its date.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from copy import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from threading import Event
 from typing import TypeVar
@@ -32,8 +32,8 @@ from vcm.core.selection import select
 from vcm.core.versions import candidates
 from vcm.errors import ConfigError, ModelNotFoundError, VcmError
 from vcm.hub.client import HubClient
-from vcm.hub.http import UnreachableError
 from vcm.install.pools import workers
+from vcm.resolve.reaching import Reaching
 from vcm.resolve.successors import successors
 
 MODELS_AT_ONCE = 12
@@ -76,16 +76,13 @@ def ask_for_each(
         failed: makes what cannot be found out of an error.
         cancelled: once set, nobody waits for the rest.
     """
-    unreachable: list[UnreachableError] = []
+    reaching = Reaching()
 
     def one(model: LockedModel) -> Found:
         try:
-            if unreachable and model.repo is not None:
-                raise copy(unreachable[0])
-            return ask(model)
+            with nullcontext() if model.url else reaching.attempt():
+                return ask(model)
         except VcmError as error:
-            if isinstance(error, UnreachableError) and model.repo is not None:
-                unreachable.append(copy(error))
             error.model = error.model or model.name
             return failed(model, error)
 

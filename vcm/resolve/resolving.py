@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event
 
 from vcm.core import configs
 from vcm.core.completeness import gaps, refuse_gaps
 from vcm.core.differences import HasContent
-from vcm.core.following import CODE_ALONE, Reference, entry_name, is_there_with, python_files, references
+from vcm.core.following import Reference, python_files, references
 from vcm.core.formats import only_format
 from vcm.core.lock import Lock, LockedFile, LockedModel
 from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile, RepoInfo
+from vcm.core.outdated import identity_notice, is_another_repo
 from vcm.core.reporter import Reporter
 from vcm.core.selection import select
 from vcm.core.wording import listed
@@ -30,30 +31,20 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.hub.client import HubClient
-from vcm.hub.http import CONNECTIONS, UnreachableError
+from vcm.hub.http import CONNECTIONS
 from vcm.hub.refusals import RepoNotFoundError, RevisionNotFoundError
 from vcm.install.pools import workers
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.resolve.choosing import Choice, choose, still_satisfies
 from vcm.resolve.direct import lock_file
+from vcm.resolve.following import Pinned, follow
+from vcm.resolve.reaching import Reaching
 from vcm.resolve.small_files import SmallFiles
 from vcm.resolve.suggesting import suggest, suggest_refs
 from vcm.store.git_ids import GitIds
 from vcm.store.hub_cache import HubCache
 from vcm.store.store import Store
-
-_WORDS = {"base-model": "base model", "code": "code"}
-_TAKEN = {"base-model": (), "code": CODE_ALONE}
-"""What is included of a repo that is pulled in."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pinned:
-    """A model that was locked, and the repo it came from."""
-
-    model: LockedModel
-    info: RepoInfo
 
 
 class Resolver:
@@ -120,17 +111,13 @@ class Resolver:
                 self._locked_as[repo].append(model)
         ordered = sorted(requirements, key=lambda requirement: requirement.name)
 
-        down: list[UnreachableError] = []
+        reaching = Reaching()
 
         def one(requirement: Requirement) -> list[LockedModel] | VcmError:
             try:
-                if down:
-                    # A hub that one model has waited for in vain is not waited for by all the others, too.
-                    raise copy(down[0])
-                return self._entries(requirement, upgrade=upgrade(requirement.name))
+                with nullcontext() if requirement.url else reaching.attempt():
+                    return self._entries(requirement, upgrade=upgrade(requirement.name))
             except VcmError as error:
-                if isinstance(error, UnreachableError) and not down:
-                    down.append(copy(error))
                 error.model = error.model or requirement.name
                 return error
             finally:
@@ -188,7 +175,7 @@ class Resolver:
 
     # One model
 
-    def _pinned(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> _Pinned:
+    def _pinned(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> Pinned:
         try:
             return self._pinned_as_cached(requirement, before, upgrade=upgrade)
         except VcmError:
@@ -199,7 +186,7 @@ class Resolver:
         asking_anew._client = self._client.refreshing()  # noqa: SLF001
         return asking_anew._pinned_as_cached(requirement, before, upgrade=upgrade)  # noqa: SLF001
 
-    def _pinned_as_cached(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> _Pinned:
+    def _pinned_as_cached(self, requirement: Requirement, before: LockedModel | None, *, upgrade: bool) -> Pinned:
         if (
             before is not None
             and before.source == "huggingface"
@@ -211,7 +198,7 @@ class Resolver:
                 return kept
         return self._first_usable(requirement, before)
 
-    def _keep(self, requirement: Requirement, before: LockedModel) -> _Pinned | None:
+    def _keep(self, requirement: Requirement, before: LockedModel) -> Pinned | None:
         """The model at the commit it is locked to; None when the repo is gone, or is another one by now."""
         repo = before.repo if before.fallback_for else requirement.repo
         assert repo is not None and before.commit is not None
@@ -236,9 +223,9 @@ class Resolver:
         selection = select(files, requirement)
         choice = Choice(info=info, files=files, selection=selection, version=before.version, ref=before.ref)
         model = replace(self._locked(repo, requirement, choice, before), fallback_for=before.fallback_for)
-        return _Pinned(model, info)
+        return Pinned(model, info, is_new=False)
 
-    def _first_usable(self, requirement: Requirement, before: LockedModel | None) -> _Pinned:
+    def _first_usable(self, requirement: Requirement, before: LockedModel | None) -> Pinned:
         errors: list[RegistryError | ModelDownloadError] = []
         for repo in requirement.repos:
             try:
@@ -253,17 +240,16 @@ class Resolver:
             if errors:
                 self._notice(requirement.name, f"{errors[0].message}; {repo} was taken instead")
                 model = replace(model, fallback_for=requirement.repo)
-            return _Pinned(model, choice.info)
+            return Pinned(model, choice.info, is_new=before is None)
         self._suggest(requirement, errors)
         raise errors[0]
 
     def _check_identity(self, asked: str, info: RepoInfo, name: str) -> None:
         """Refuse another repo under a name that is locked, for whichever model."""
         for model in (*self._locked_as.get(asked, ()), *self._locked_as.get(info.repo, ())):
-            if model.repo_id and info.repo_id and model.repo_id != info.repo_id:
+            if is_another_repo(model, info):
                 raise RegistryError(
-                    f"{info.repo} is not the repo that was locked: its id on the hub was {model.repo_id}, now it is "
-                    f"{info.repo_id}; the name may have been taken over by a stranger",
+                    f"{identity_notice(model, info).message}; the name may have been taken over by a stranger",
                     error_code=CHECKSUM_MISMATCH,
                     hint=f"look at who owns it now; to trust it all the same: vcm remove {model.root}, then vcm add it "
                     "again",
@@ -380,58 +366,16 @@ class Resolver:
 
     # What it pulls in
 
-    def _followed(self, requirement: Requirement, pinned: _Pinned, *, upgrade: bool) -> Iterator[LockedModel]:
-        """The repos that a model's files refer to, theirs, and so on; each once."""
-        root = requirement.name
-        names = {root, *(each.name for each in self._declared)}
-        beside = [each.repo for each in self._declared if is_there_with(each, requirement)]
-        seen = {repo.lower() for repo in (pinned.model.repo, pinned.model.asked, *beside) if repo}
-        pending = self._references(pinned)
-        while pending:
-            reference = pending.pop(0)
-            what = f"its {_WORDS[reference.kind]}"
-            no_repo = f'{what} "{reference.written}" ({reference.named_by}) is no repo; the program must bring it'
-            if reference.repo is None:
-                self._notice(root, no_repo)
-                continue
-            if reference.repo.lower() in seen:
-                continue
-            seen.add(reference.repo.lower())
-            if not requirement.follow:
-                self._notice(
-                    root,
-                    f"{what} {reference.repo} ({reference.named_by}) is not locked, since follow = false; the program "
-                    "must bring it",
-                )
-                continue
-            entry = Requirement(
-                name=entry_name(root, reference.repo, names),
-                repo=reference.repo,
-                revision=reference.revision,
-                include=_TAKEN[reference.kind],
-                allow_pickle=requirement.allow_pickle,
-            )
-            before = self._before(entry, root)
-            try:
-                with _named(reference, requirement, entry):
-                    found = self._pinned(entry, before, upgrade=upgrade)
-            except RepoNotFoundError:
-                if "/" in reference.repo:
-                    raise
-                # A few old repos have no namespace; what the hub does not know is a folder on the publisher's disk.
-                self._notice(root, no_repo)
-                continue
-            if str(found.model.repo).lower() in seen - {reference.repo.lower()}:
-                continue
-            seen.add(str(found.model.repo).lower())
-            names.add(entry.name)
-            with _named(reference, requirement, entry):
-                pending += self._references(found)
-            if before is None:
-                self._notice(root, f"{what} {reference.repo} is locked beside it")
-            yield replace(found.model, via=root)
+    def _followed(self, requirement: Requirement, pinned: Pinned, *, upgrade: bool) -> Iterator[LockedModel]:
+        def lock(entry: Requirement) -> Pinned:
+            return self._pinned(entry, self._before(entry, requirement.name), upgrade=upgrade)
 
-    def _references(self, pinned: _Pinned) -> list[Reference]:
+        def notice(text: str) -> None:
+            self._notice(requirement.name, text)
+
+        return follow(requirement, pinned, self._declared, lock, self._references, notice)
+
+    def _references(self, pinned: Pinned) -> list[Reference]:
         model, info = pinned.model, pinned.info
         return references(info.repo, info, self._reader(model), [file.path for file in model.files])
 
@@ -440,21 +384,3 @@ def _answers(model: LockedModel, requirement: Requirement) -> bool:
     if requirement.url is not None:
         return model.url == requirement.url
     return requirement.repo in (model.repo, model.asked, model.fallback_for) and still_satisfies(model, requirement)
-
-
-@contextmanager
-def _named(reference: Reference, requirement: Requirement, entry: Requirement) -> Iterator[None]:
-    """Have errors about a repo that was pulled in say what pulled it in, and how to do without."""
-    try:
-        yield
-    except VcmError as error:
-        error.message = (
-            f"its {_WORDS[reference.kind]} {reference.repo}, which {reference.named_by} names: {error.message}"
-        )
-        error.model = requirement.name
-        if isinstance(error, ModelNotFoundError) and not isinstance(error, RepoNotFoundError):
-            error.hint = f"require {reference.repo} itself in models.toml, as it is there"
-        # The entry has no table; one that is written for its repo takes its place.
-        error.hint = error.hint.replace(f"[models.{entry.name}]", f'a [models.NAME] with repo = "{reference.repo}"')
-        error.hint = f"{error.hint}; or set follow = false on [models.{requirement.name}]".removeprefix("; or ")
-        raise
