@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import shutil
 import threading
 from dataclasses import fields
 from pathlib import Path
@@ -434,3 +435,23 @@ def test_progress_counts_what_the_store_has(hub, manifest, vcm, project):
     calls = []
     ModelManager(load_config(project)).verify_models(progress_callback=lambda *call: calls.append(call))
     assert calls[-1] == ("m", 5002, 5002)
+
+
+def test_a_detector_needs_what_its_model_pulls_in(hub, frames, manifest, vcm, project):
+    hub.add_repo("meta/llama", {"config.json": b"{}", "model.safetensors": b"base"})
+    adapter = b'{"base_model_name_or_path": "meta/llama"}'
+    hub.add_repo("acme/lora", {"adapter_config.json": adapter, "adapter_model.safetensors": b"adapter"})
+    manifest(
+        '[models.lora]\nrepo = "acme/lora"\n[models.frames]\nrepo = "acme/frames"\n'
+        '[pipeline.detectors.words]\nkind = "text"\nmodel = "lora"\n'
+    )
+    assert vcm("sync").code == 0
+    config = load_config(project)
+    assert AnalysisPipeline(config).verify_models() is True
+    manager = ModelManager(config)
+    shutil.rmtree(manager.get_model_path("frames"))
+    assert AnalysisPipeline(config).verify_models() is True
+    shutil.rmtree(manager.get_model_path("lora.llama"))
+    with pytest.raises(ModelDownloadError) as caught:
+        AnalysisPipeline(config).verify_models()
+    assert caught.value.model == "lora.llama"

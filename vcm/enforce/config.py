@@ -58,11 +58,13 @@ class Config:
         models: always present, if empty.
         project: the folder of the ``models.toml`` it was read from; None for one made by hand.
         detectors: what the pipeline runs.
+        roots: by name of a model that another one pulled in, as an adapter does its base model, that other one.
     """
 
     models: ModelsConfig = field(default_factory=ModelsConfig)
     project: Path | None = None
     detectors: tuple[Detector, ...] = ()
+    roots: dict[str, str] = field(default_factory=dict)
 
 
 def load_config(path: str | Path) -> Config:
@@ -92,7 +94,8 @@ def load_config(path: str | Path) -> Config:
         pulled_in = [model for model in lock.models if model.via == requirement.name] if lock else []
         sources += [_source(requirement, model, f"{settings.endpoint}/{model.repo}") for model in pulled_in]
     models = ModelsConfig(cache_dir=str(settings.cache_dir), sources=sources)
-    return Config(models=models, project=project.folder, detectors=manifest.detectors)
+    roots = {model.name: model.via for model in lock.models if model.via} if lock else {}
+    return Config(models=models, project=project.folder, detectors=manifest.detectors, roots=roots)
 
 
 def _source(requirement: Requirement, locked: LockedModel | None, address: str) -> ModelSource:

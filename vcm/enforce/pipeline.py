@@ -77,4 +77,5 @@ class AnalysisPipeline:
                     f'a detector needs the model "{name}", which is not declared for this machine',
                     hint=f"declare [models.{name}] in models.toml",
                 )
-        return [sources[name] for name in needed]
+        # An adapter runs on its base model: what is locked for a model is needed with it.
+        return [source for source in sources.values() if self.config.roots.get(source.name, source.name) in needed]
