@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from vcm import version
 
 if TYPE_CHECKING:
+    from vcm.core.entries import ModelEntry, ModelStatus, ModelType
     from vcm.enforce.config import Config, ModelsConfig, ModelSource, load_config
     from vcm.enforce.gate import gate, require
     from vcm.enforce.manager import ModelManager
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         VcmError,
     )
     from vcm.resolve.registry import HuggingFaceRegistry, ModelMetadata
+    from vcm.store.registry import ModelRegistry
 
 __version__ = version.VERSION
 
@@ -61,11 +63,15 @@ _HOMES = {
     "LockError": "vcm.errors",
     "ModelChecksumError": "vcm.errors",
     "ModelDownloadError": "vcm.errors",
+    "ModelEntry": "vcm.core.entries",
     "ModelManager": "vcm.enforce.manager",
     "ModelMetadata": "vcm.resolve.registry",
     "ModelNotFoundError": "vcm.errors",
+    "ModelRegistry": "vcm.store.registry",
     "ModelRegistryError": "vcm.errors",
     "ModelSource": "vcm.enforce.config",
+    "ModelStatus": "vcm.core.entries",
+    "ModelType": "vcm.core.entries",
     "ModelsConfig": "vcm.enforce.config",
     "PolicyError": "vcm.errors",
     "RegistryError": "vcm.errors",
@@ -84,11 +90,15 @@ __all__ = [
     "LockError",
     "ModelChecksumError",
     "ModelDownloadError",
+    "ModelEntry",
     "ModelManager",
     "ModelMetadata",
     "ModelNotFoundError",
+    "ModelRegistry",
     "ModelRegistryError",
     "ModelSource",
+    "ModelStatus",
+    "ModelType",
     "ModelsConfig",
     "PolicyError",
     "RegistryError",
