@@ -151,27 +151,29 @@ class _Needed:
     def needs(self, part: Part) -> bool:
         match part.kind:
             case Kind.SNAPSHOT | Kind.RECORD:
-                claimed = (claim.snapshots for claim in self._claims)
-                return part.name in self._snapshots or _is_among(part.name, claimed)
+                needed = part.name in self._snapshots or any(
+                    claim.snapshots is None or part.name in claim.snapshots for claim in self._claims
+                )
             case Kind.BLOB:
-                return part.name in self._blobs or self._is_claimed(part) or self._is_new(part)
+                needed = part.name in self._blobs or self._is_claimed(part) or self._is_new(part)
             case Kind.PARTIAL:
-                return self._is_claimed(part) or self._is_younger(part, YOUNG_PARTIAL)
+                needed = self._is_claimed(part) or self._is_younger(part, YOUNG_PARTIAL)
             case Kind.ANSWER:
-                return self._is_younger(part, YOUNG_ANSWER)
+                needed = self._is_younger(part, YOUNG_ANSWER)
             case Kind.LEFTOVER:
                 # Of a running process, if it came after that process began.
-                return any(part.used >= claim.began for claim in self._claims)
+                needed = any(part.used >= claim.began for claim in self._claims)
             case Kind.LOCK:
                 # Somebody may have opened it and be about to hold it: two could work at once if it went now.
-                return bool(self._claims)
+                needed = bool(self._claims)
             case Kind.LEASE:
-                return any(part.name == claim.name for claim in self._claims)
+                needed = any(part.name == claim.name for claim in self._claims)
             case Kind.INDEX | Kind.REGISTRY | Kind.STORE_LOCK:
-                return True
+                needed = True
+        return needed
 
     def _is_claimed(self, part: Part) -> bool:
-        return _is_among(part.name, (claim.blobs for claim in self._claims))
+        return any(claim.blobs is None or part.name in claim.blobs for claim in self._claims)
 
     def _is_new(self, part: Part) -> bool:
         linked = any(file.inode in self._in_snapshots for file in part.files)
@@ -179,10 +181,6 @@ class _Needed:
 
     def _is_younger(self, part: Part, seconds: float) -> bool:
         return self._now - part.used < seconds
-
-
-def _is_among(name: str, claimed: Iterable[frozenset[str] | None]) -> bool:
-    return any(names is None or name in names for names in claimed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +208,7 @@ def usage(parts: Iterable[Part], locks: Mapping[str, Iterable[LockedModel]]) -> 
         parts: what the store has.
         locks: by project, the models of its lock.
     """
-    by_name = {
+    by_name: dict[tuple[Kind, str], tuple[StoredFile, ...]] = {
         (part.kind, part.name): part.files for part in parts if part.kind in (Kind.BLOB, Kind.SNAPSHOT, Kind.RECORD)
     }
     used = {project: _files_of(models, by_name) for project, models in locks.items()}
