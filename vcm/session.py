@@ -18,12 +18,12 @@ from vcm.core.plan import Plan, SnapshotState
 from vcm.core.policy import is_undecided, refuse_violations
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count
-from vcm.errors import DiskSpaceError, RegistryError, VcmError
+from vcm.errors import DiskSpaceError, RegistryError
 from vcm.settings import Settings
-from vcm.store.files import disk_errors
 from vcm.store.hub_cache import HubCache
 from vcm.store.project import Project
 from vcm.store.store import Store
+from vcm.store.using import StoreUse
 
 if TYPE_CHECKING:
     from vcm.core.outdated import News
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from vcm.hub.client import HubClient
     from vcm.install.syncing import Installer, Synced
     from vcm.install.transfer import Transfer
-    from vcm.store.leases import Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +75,13 @@ class Session:
         project: Path | None = None,
     ) -> None:
         self.settings = settings
-        self.project = project
         self.freshness = freshness
         self.store = Store(settings.cache_dir)
         self.reporter = reporter or Reporter()
         self.cancelled = cancelled or Event()
         self._sleep = sleep or self.cancelled.wait
         self._connecting = ThreadLock()
-        self._lease: Lease | None = None
+        self.use = StoreUse(self.store, project, self.cancelled, self.reporter.notice)
 
     @cached_property
     def _client_and_transfer(self) -> tuple[HubClient, Transfer]:
@@ -121,7 +119,7 @@ class Session:
 
     def close(self) -> None:
         """Close the connections, if there are any, and let go of the store."""
-        self._let_go()
+        self.use.let_go()
         if "_client_and_transfer" in self.__dict__:
             self._client_and_transfer[0].http.close()
 
@@ -174,7 +172,7 @@ class Session:
         if open_questions:
             from vcm.resolve.resolving import Resolver
 
-            self.hold()
+            self.use.hold()
             client, transfer = self._connect()
             resolver = Resolver(
                 client.revalidating() if upgrade else client,
@@ -260,24 +258,19 @@ class Session:
             raise
         self._tell_prunable([answer.error for answer in answers if isinstance(answer.error, DiskSpaceError)])
         if whole:
-            self.remember([answer.model for answer in answers if answer.error is None])
+            self.use.remember([answer.model for answer in answers if answer.error is None])
         return answers
 
     def _carry_out(self, installer: Installer, plan: Plan, headroom: float) -> list[Synced]:
-        known = self._is_known()
+        known = self.use.is_known()
         if known and not plan.changes:
             return installer.install(plan, headroom)
-        lease = self._taken([each.model for each in plan.models])
-        self._let_go()
-        try:
+        with self.use.needing([each.model for each in plan.models]):
             plan = self._as_it_is_now(plan)
             if not known:
                 # Before the work: what of it is done when it fails is the project's already.
-                self.remember([each.model for each in plan.models if each.state is SnapshotState.INSTALLED])
+                self.use.remember([each.model for each in plan.models if each.state is SnapshotState.INSTALLED])
             return installer.install(plan, headroom)
-        finally:
-            if lease is not None:
-                lease.release()
 
     def _tell_prunable(self, errors: Sequence[DiskSpaceError]) -> None:
         """Let errors about too little room say what prune would free."""
@@ -297,56 +290,6 @@ class Session:
         if self.store.plan([each.model for each in sound]).models == tuple(sound):
             return plan
         return self.store.plan([each.model for each in plan.models])
-
-    def hold(self) -> None:
-        """Keep prune from removing anything until this session installs or is closed.
-
-        A store that cannot be written is no error here: nobody can put anything into it.
-        """
-        if self._lease is None:
-            try:
-                self._lease = self._taken(None)
-            except VcmError:
-                self._lease = None
-
-    def _let_go(self) -> None:
-        if self._lease is not None:
-            self._lease.release()
-            self._lease = None
-
-    def _taken(self, models: Sequence[LockedModel] | None) -> Lease | None:
-        """A lease for some models, or for all there are; None where the disk is too full for one.
-
-        Raises:
-            VcmError: the store cannot be written.
-        """
-        from vcm.store.leases import Leases
-
-        try:
-            with disk_errors(self.store.root):
-                return Leases(self.store.root).take(models, self.cancelled)
-        except DiskSpaceError:
-            # Whether there is room for what shall come is said with numbers, later.
-            return None
-
-    def _is_known(self) -> bool:
-        """Whether the store knows the project, if there is one."""
-        try:
-            return self.project is None or self.project.resolve() in self.store.registry.projects()
-        except VcmError:
-            return True
-
-    def remember(self, models: Sequence[LockedModel]) -> None:
-        """Let the store know which models the project has installed; costs little where it does already."""
-        if self.project is None:
-            return
-        try:
-            self.store.registry.record(self.project.resolve(), models, self.store.root)
-        except VcmError as error:
-            self.reporter.notice(
-                "the store cannot take down that this project uses it, so that vcm cache prune may remove its models: "
-                f"{error}"
-            )
 
     def news(self, models: Sequence[LockedModel], manifest: Manifest) -> list[News]:
         """What is new of locked models, in the order given; what fails for one does not hide the others.

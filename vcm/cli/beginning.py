@@ -137,7 +137,7 @@ def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
             _print_models(project, models, json=json, dry_run=True)
             return 0
         # Until the lock is written that names what was taken.
-        session.hold()
+        session.use.hold()
         adopted = Adopter(session.store, session.reporter, session.cancelled).adopt(models)
         if not adopted:
             raise ConfigError(
@@ -149,7 +149,7 @@ def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
         manifest = parse_manifest(text.encode(), vcm_version=VERSION)
         locked = [model for _, model in adopted]
         _write(project, text, Lock(manifest_sha256=manifest.digest, models=tuple(locked)))
-        session.remember(locked)
+        session.use.remember(locked)
     _print_models(project, [model for model, _ in adopted], json=json, dry_run=False)
     return 0
 
