@@ -103,7 +103,7 @@ def _lock(folder: Path) -> tuple[LockedModel, ...] | None:
 
 
 def plan_pruning(store: Store, now: float) -> Pruned:
-    """What prune would do, as things stand; nothing is changed.
+    """What prune would do, as things stand: nothing where a project's lock cannot be read. Nothing is changed.
 
     Args:
         store: what to look at.
@@ -116,16 +116,17 @@ def plan_pruning(store: Store, now: float) -> Pruned:
     with disk_errors(store.root):
         claims = Leases(store.root).claims(now)
         parts = take_inventory(store.root)
+    if projects.unreadable:
+        return Pruned(Pruning((), tuple(parts)), projects, len(claims))
     return Pruned(make_pruning(parts, projects.models, claims, now), projects, len(claims))
 
 
 def prunable_bytes(store: Store, now: float) -> int:
     """Bytes that prune would free now; 0 where it would not go to work."""
     try:
-        planned = plan_pruning(store, now)
+        return plan_pruning(store, now).pruning.freed
     except VcmError:
         return 0
-    return 0 if planned.projects.unreadable else planned.pruning.freed
 
 
 def prune(store: Store, now: float, cancelled: Event | None = None) -> Pruned:
