@@ -230,10 +230,10 @@ def test_prune_a_model_that_is_not_required_any_more(both, vcm, cache, aged, ass
     assert hub.requests == []
 
 
-def test_what_another_project_locks_stays(both, vcm, cache, another, aged, project, tmp_path):
+def test_what_another_project_locks_stays(both, vcm, cache, another, aged, project):
     another('[models.frames]\nrepo = "acme/frames"\n')
     shutil.rmtree(project)
-    os.chdir(tmp_path)
+    os.chdir(cache)
     aged()
     assert vcm("cache", "prune", "--dry-run").out.startswith(
         f"Would forget {project}: it has no models.lock any more\nWould free "
