@@ -195,9 +195,10 @@ class ModelDownloader:
         with self._changed:
             job = self._jobs.get(request.model_id)
             if job is None:
-                job = self._jobs[request.model_id] = _Job(request)
+                job = _Job(request)
                 # A daemon: a program that ends does not wait for it, and it leaves nothing half done.
                 threading.Thread(target=self._run, args=(job,), name="vcm-download", daemon=True).start()
+                self._jobs[request.model_id] = job
             elif job.request != request or job.is_called_off:
                 return job, False
             job.waiters += 1
@@ -240,7 +241,7 @@ class ModelDownloader:
                     self.registry.put_model(entry)
                 else:
                     self._note_failure(job, failure)
-            except VcmError as error:
+            except Exception as error:  # noqa: BLE001
                 failure = failure or error
         self._release(job)
         if failure is not None:
