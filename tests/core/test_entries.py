@@ -92,9 +92,9 @@ def test_whatever_an_entry_holds_comes_back(entry):
 
 
 def test_plain_texts_do_for_type_and_status():
-    assert entry_of("gpt2", row_of(replace(ENTRY, model_type="embedding", status="error"))) == replace(
-        ENTRY, model_type=ModelType.EMBEDDING, status=ModelStatus.ERROR
-    )
+    texts: dict[str, Any] = {"model_type": "embedding", "status": "error"}
+    kinds: dict[str, Any] = {"model_type": ModelType.EMBEDDING, "status": ModelStatus.ERROR}
+    assert entry_of("gpt2", row_of(replace(ENTRY, **texts))) == replace(ENTRY, **kinds)
 
 
 def test_an_entry_does_not_share_its_metadata_with_the_row():

@@ -193,10 +193,12 @@ def test_an_entry_that_is_held_follows_the_file(registry, file):
 
 
 def test_put_takes_the_place_of_what_was(registry, file):
-    registry.put_model(entry())
+    old = entry()
+    registry.put_model(old)
     write(file, {"version": 1, "models": {"gpt2": {**ROW, "from-the-future": 1}}})
     new = entry(version="v2", metadata={})
     registry.put_model(new)
+    assert old == entry()
     assert registry.get_model("gpt2") is new
     assert content(file)["models"] == {"gpt2": {**ROW, "version": "v2", "metadata": {}, "from-the-future": 1}}
 

@@ -82,7 +82,7 @@ class ModelRegistry:
             return added
 
     def put_model(self, entry: ModelEntry) -> None:
-        """Add an entry, or let it stand in the place of the one of its id.
+        """Add an entry, or let it stand in the place of the one of its id, which whoever holds it may keep as it is.
 
         Raises:
             ModelRegistryError: the entry cannot be kept, or the file cannot be used.
@@ -97,6 +97,7 @@ class ModelRegistry:
             return True
 
         with self._guard:
+            self._held.pop(entry.model_id, None)
             self._change(put)
             self._held[entry.model_id] = self._rows[entry.model_id], entry
 
