@@ -22,10 +22,11 @@ ALLOWED = {
     "install": {"hub", "store", "core", "errors"},
     "resolve": {"install", "hub", "store", "settings", "core", "errors"},
     "session": {"resolve", "install", "hub", "store", "settings", "core", "errors"},
+    "downloader": {"session", "resolve", "install", "store", "settings", "core", "errors"},
     "enforce": {"session", "resolve", "store", "settings", "core", "errors"},
     "testing": set(),
     "cli": {"enforce", "session", "install", "store", "settings", "core", "errors", "version", "testing"},
-    "__init__": {"enforce", "resolve", "store", "core", "errors", "version"},
+    "__init__": {"enforce", "downloader", "resolve", "store", "core", "errors", "version"},
     "__main__": {"cli"},
 }
 # Modules that stand for the outside world, and the only packages that may touch them.
@@ -39,8 +40,8 @@ OUTSIDE = {
     "typer": {"cli"},
     "filelock": {"store"},
     "platformdirs": {"settings"},
-    "time": {"hub", "session", "enforce", "cli", "testing"},
-    "datetime": {"core", "store", "resolve", "testing"},
+    "time": {"hub", "session", "downloader", "enforce", "cli", "testing"},
+    "datetime": {"core", "store", "resolve", "downloader", "testing"},
     "logging": {"enforce"},
     "subprocess": {"store", "cli"},
     "tempfile": {"cli"},

@@ -81,6 +81,26 @@ class ModelRegistry:
                 self._held[entry.model_id] = row, entry
             return added
 
+    def put_model(self, entry: ModelEntry) -> None:
+        """Add an entry, or let it stand in the place of the one of its id, which whoever holds it may keep as it is.
+
+        Raises:
+            ModelRegistryError: the entry cannot be kept, or the file cannot be used.
+        """
+        from vcm.core.entries import row_of
+
+        row = row_of(entry)
+
+        def put(document: Document) -> bool:
+            before = document["models"].get(entry.model_id)
+            document["models"][entry.model_id] = {**before, **row} if isinstance(before, dict) else row
+            return True
+
+        with self._guard:
+            self._held.pop(entry.model_id, None)
+            self._change(put)
+            self._held[entry.model_id] = self._rows[entry.model_id], entry
+
     def get_model(self, model_id: str) -> Optional[ModelEntry]:
         """The entry of that id, None where there is none.
 
