@@ -8,7 +8,9 @@ both outputs), and optionally one of:
 
 ``kill_after``: the child gets SIGKILL after so many seconds.
 ``die``: the child kills itself with SIGKILL at the so-manieth time that it touches the disk.
-``break``: ``[function, number, errno]``: that function of ``os`` fails once with that error, at its so-manieth call.
+``break``: ``[function, number, errno]``: that function of ``os`` fails with that error, at its so-manieth call; with 0,
+at every one.
+``count``: a function of ``os``, whose number of calls is the last thing in the output.
 ``no_locks``: locks do nothing.
 """
 
@@ -68,15 +70,30 @@ def die_at(number: int, root: str) -> None:
 
 
 def break_at(name: str, number: int, error: int) -> None:
-    """Let a function of ``os`` fail once, at its so-manieth call."""
+    """Let a function of ``os`` fail, at its so-manieth call."""
     counter, real = Counter(number), getattr(os, name)
 
     def broken(*arguments: Any, **options: Any) -> Any:
-        if counter.is_reached():
-            raise OSError(error, os.strerror(error), *[each for each in arguments[:1] if isinstance(each, str)])
+        if number == 0 or counter.is_reached():
+            raise OSError(
+                error, os.strerror(error), *[str(each) for each in arguments[:1] if not isinstance(each, int)]
+            )
         return real(*arguments, **options)
 
     setattr(os, name, broken)
+
+
+def count_calls(name: str) -> list[None]:
+    """One entry for each call of a function of ``os`` from now on."""
+    calls: list[None] = []
+    real = getattr(os, name)
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(None)
+        return real(*arguments, **options)
+
+    setattr(os, name, counted)
+    return calls
 
 
 def without_locks() -> None:
@@ -98,6 +115,7 @@ def child(order: dict[str, Any]) -> None:
         break_at(*order["break"])
     if order.get("die"):
         die_at(order["die"], order["root"])
+    calls = count_calls(order["count"]) if order.get("count") else []
     sys.argv = ["vcm", *order["arguments"]]
     from vcm.__main__ import main
 
@@ -105,6 +123,8 @@ def child(order: dict[str, Any]) -> None:
         main()
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else 1 if ending.code else 0
+        if order.get("count"):
+            print(f"calls: {len(calls)}")  # noqa: T201
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
