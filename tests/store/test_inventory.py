@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from vcm.core.pruning import Kind
-from vcm.store.files import temporary_name
 from vcm.store.inventory import FOLDERS, take_inventory, walk
 from vcm.store.leases import Leases
 
 HEX = "ab" * 32
-UNIQUE = temporary_name("")
+UNIQUE = "12" * 16  # as temporary_name gives them
 
 
 @pytest.fixture
