@@ -262,14 +262,16 @@ class Session:
             raise
         self._tell_prunable([answer.error for answer in answers if isinstance(answer.error, DiskSpaceError)])
         if whole:
-            self.use.remember([answer.model for answer in answers if answer.error is None])
+            done = [answer.model for answer in answers if answer.error is None]
+            self.use.remember(done, quiet=len(done) < len(answers))
         return answers
 
     def _carry_out(self, installer: Installer, plan: Plan, headroom: float) -> list[Synced]:
         plan = self._as_it_is_now(plan)
         if not self.use.is_known():
             # Before the work: what of it is done when it fails is the project's already.
-            self.use.remember([each.model for each in plan.models if each.state is SnapshotState.INSTALLED])
+            done = [each.model for each in plan.models if each.state is SnapshotState.INSTALLED]
+            self.use.remember(done, quiet=True)
         return installer.install(plan, headroom)
 
     def _tell_prunable(self, errors: Sequence[DiskSpaceError]) -> None:

@@ -37,9 +37,10 @@ class StoreUse:
     def hold(self) -> None:
         """Keep prune from removing anything, until it is let go.
 
-        A store that cannot be written is no error here: nobody can put anything into it.
+        A store that cannot be written is no error here: nobody can put anything into it. Nor is one made for this,
+        where there is none: what comes to be in it is young, which prune spares.
         """
-        if self._held is None:
+        if self._held is None and self._store.root.is_dir():
             with suppress(VcmError):
                 self._held = self._taken(None)
 
@@ -100,18 +101,20 @@ class StoreUse:
         except VcmError:
             return False
 
-    def remember(self, models: Sequence[LockedModel]) -> None:
+    def remember(self, models: Sequence[LockedModel], *, quiet: bool = False) -> None:
         """Let the store know which models the project has installed; costs little where it does already.
 
         Args:
             models: all that the project uses here.
+            quiet: say nothing where it cannot be done, because something worse has to be said.
         """
         if self._project is None:
             return
         try:
             self._store.registry.record(self._project.resolve(), models, self._store.root)
         except VcmError as error:
-            self._notice(
-                "the store cannot take down that this project uses it, so that vcm cache prune may remove its models: "
-                f"{error}"
-            )
+            if not quiet:
+                self._notice(
+                    "the store cannot take down that this project uses it, so that vcm cache prune may remove its "
+                    f"models: {error}"
+                )
