@@ -7,14 +7,17 @@ which may be a signature.
 
 from __future__ import annotations
 
+import io
 import os
 import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from http.client import HTTPResponse
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -22,6 +25,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
+from urllib3.util import wait_for_read
 
 from vcm.core import names
 from vcm.errors import CONFIG_ERROR, RegistryError
@@ -95,6 +99,7 @@ class Answer:
     def __init__(self, response: requests.Response, url: str, secret: str | None = None) -> None:
         self._response = response
         self._secret = secret
+        self._is_unread = True
         self.url = url
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -120,9 +125,42 @@ class Answer:
             NetworkFaultError: the connection broke, or was silent for too long.
         """
         raw = self._response.raw
-        try:
+        with self._faults():
             while chunk := raw.read1(_CHUNK, decode_content=self.is_encoded):
                 yield chunk
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Put the next bytes of the body into a buffer, as many as are there; how many: 0 at its end.
+
+        They go from the socket to where they are wanted, without a copy on the way.
+
+        Args:
+            buffer: writable, not empty.
+
+        Raises:
+            NetworkFaultError: the connection broke, or was silent for too long.
+        """
+        raw = self._response.raw
+        body = raw._fp  # noqa: SLF001  (http.client's response: urllib3 has no way to read without a copy)
+        with self._faults():
+            if self.is_encoded or not isinstance(body, HTTPResponse) or body.length is None:
+                chunk = raw.read1(len(buffer), decode_content=self.is_encoded)
+                buffer[: len(chunk)] = chunk
+                return len(chunk)
+            count = _read_what_is_there(body, buffer, is_first=self._is_unread)
+            self._is_unread = False
+            raw.length_remaining = body.length
+            return count
+
+    def abandon(self) -> None:
+        """Wake a thread that waits for more of this body; for use from another thread."""
+        with suppress(ValueError, RuntimeError, OSError):
+            self._response.raw.shutdown()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise NetworkFaultError(
                 f"{_host(self.url)}: the answer broke off: {_reason(error)}", hint="try again later"
@@ -150,6 +188,39 @@ class Answer:
             pieces.append(chunk)
         body = b"".join(pieces)
         return body.replace(self._secret.encode(), b"***") if self._secret else body
+
+
+def _read_what_is_there(body: HTTPResponse, buffer: memoryview, *, is_first: bool) -> int:
+    """Wait for bytes, and take those that have come with them: TLS gives out 16 KiB at a time."""
+    count = 0
+    while not body.isclosed() and body.length:
+        room = buffer[count : count + body.length]
+        socket: Any = body.fp.raw
+        # A stream's own buffer must not be begun at the end of ours: what is left in it would wait for more to come.
+        is_full = not room or len(room) <= io.DEFAULT_BUFFER_SIZE < body.length
+        if count and (is_full or not wait_for_read(socket, timeout=0)):
+            break
+        try:
+            read = _first_bytes(body, room) if is_first and not count else body.fp.readinto1(room)
+            if read == 0:
+                raise urllib3.exceptions.IncompleteRead(count, body.length)
+        except (urllib3.exceptions.HTTPError, OSError):
+            if count:
+                break  # What is here counts; the next call meets the failure again.
+            raise
+        count += read
+        body.length -= read
+    if body.length == 0:
+        # What http.client does at a body's end; urllib3 takes the connection back when the answer is dropped.
+        body.close()
+    return count
+
+
+def _first_bytes(body: HTTPResponse, room: memoryview) -> int:
+    """What came along with the headers stands in the stream's own buffer, and must not wait for more to come."""
+    first = body.fp.read1(min(len(room), io.DEFAULT_BUFFER_SIZE))
+    room[: len(first)] = first
+    return len(first)
 
 
 class HttpClient:
@@ -359,6 +430,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionResetError, "connection reset"),
     (urllib3.exceptions.SSLError, "no TLS can be spoken with it"),
     (urllib3.exceptions.DecodeError, "the compressed body is damaged"),
+    (TimeoutError, "no byte came for too long"),
 )
 
 
