@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.server import Published, Served
-from tests.bench.timing import script
+from tests.bench.timing import Command, script
 
 VCM = "vcm sync --frozen"
 HF = "hf download"
@@ -33,8 +33,6 @@ from huggingface_hub import snapshot_download
 for repo in sys.argv[1:]:
     snapshot_download(repo)
 """
-
-Command = Sequence[str | Path]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+Command = Sequence[str | Path]
+
 _FOREIGN = ("HF_", "VCM_", "HUGGING", "XDG_")
 _HEAD = ("", "seconds", "range", "ratio", "CPU s", "MiB")
 
@@ -23,7 +25,7 @@ class Contestant:
     """A command to time; ``prepare`` runs before each round and ``check`` after it, outside the time."""
 
     name: str
-    command: Sequence[str | Path]
+    command: Command
     prepare: Callable[[], object] = lambda: None
     check: Callable[[], object] = lambda: None
 
@@ -89,7 +91,7 @@ def environment(home: Path, **added: str | Path) -> dict[str, str]:
     return {**kept, **compiled, "HOME": str(home), **{name: str(value) for name, value in added.items()}}
 
 
-def run(command: Sequence[str | Path], environ: Mapping[str, str], folder: Path) -> Taken:
+def run(command: Command, environ: Mapping[str, str], folder: Path) -> Taken:
     """Run a command to its end; a failure ends the benchmark, with what the command said."""
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()

@@ -13,48 +13,18 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.bench.cases import CASES, GIBIBYTE, Case
-from tests.bench.contestants import ARIA2C, CURL, HF, HF_SETTINGS, VCM, commands, wanted
+from tests.bench.contestants import ARIA2C, HF, HF_SETTINGS, VCM, commands, wanted
 from tests.bench.server import publish, serving
-from tests.bench.timing import Contestant, Summary, compare, environment, print_machine, print_table, run, script
-
-MOST_MEBIBYTES = 120
-"""What vcm may use, whatever it downloads."""
+from tests.bench.targets import of_download, print_memory, print_targets
+from tests.bench.timing import Contestant, Summary, compare, environment, print_machine, run, script
 
 FAR = 50.0
 """Milliseconds that an answer of a hub that is far away takes to begin."""
 
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """How much of a peer's seconds vcm may take; ``tls`` and ``is_far`` are None where that makes no difference."""
-
-    cases: Sequence[str]
-    peer: str
-    ratio: float
-    tls: bool | None = None
-    is_far: bool | None = None
-
-    def fits(self, case: str, *, tls: bool, is_far: bool) -> bool:
-        """Whether it is about this measurement."""
-        return case in self.cases and self.tls in (None, tls) and self.is_far in (None, is_far)
-
-
-_LARGE = ("large", "shards")
-TARGETS = (
-    Target(_LARGE, HF, 0.5, tls=False),
-    Target(_LARGE, ARIA2C, 0.45, tls=False),
-    Target(_LARGE, CURL, 1.0, tls=False),
-    Target(_LARGE, HF, 0.8, tls=True),
-    Target(_LARGE, ARIA2C, 1.0, tls=True),
-    Target(("small",), HF, 0.35, is_far=False),
-    Target(("small",), HF, 0.4, is_far=True),
-    Target(("repos",), HF, 0.4),
-)
 _SPEED = ("large", "shards", "small", "repos")
 
 
@@ -73,7 +43,8 @@ def main() -> None:
             for tls, latency in itertools.product(secured, latencies):
                 title = f"{case.title.format(size=size, files=files)}, {place}, {'https' if tls else 'http'}"
                 measured = race.run(f"{title}, {latency * 1000:g} ms", given, tls=tls, latency=latency)
-                _print_targets(measured, [t for t in TARGETS if t.fits(name, tls=tls, is_far=latency > 0)])
+                print_targets(measured, of_download(name, tls=tls, is_far=latency > 0))
+                print_memory(measured)
 
 
 def _arguments() -> argparse.Namespace:
@@ -158,34 +129,6 @@ def _sizes(folder: Path) -> Iterator[int]:
             if stat.S_ISREG(status.st_mode):
                 found[status.st_ino] = status.st_size
     yield from found.values()
-
-
-def _print_targets(measured: Mapping[str, Summary], targets: Sequence[Target]) -> None:
-    """Say of each target that was measured whether it is met, by the medians and by the quickest rounds."""
-    own = measured.get(VCM)
-    if own is None:
-        return
-    rows = []
-    for target in targets:
-        if target.peer in measured:
-            peer = measured[target.peer]
-            middle, best = own.seconds / peer.seconds, own.quickest / peer.quickest
-            rows.append(
-                (
-                    f"{VCM} / {target.peer}",
-                    f"{target.ratio:.2f}",
-                    f"{middle:.2f}",
-                    f"{best:.2f}",
-                    _met(middle <= target.ratio),
-                )
-            )
-    peak = f"{own.mebibytes:.0f}"
-    rows.append(("peak MiB", str(MOST_MEBIBYTES), peak, peak, _met(own.mebibytes < MOST_MEBIBYTES)))
-    print_table("targets", ("", "at most", "median", "quickest", ""), rows)
-
-
-def _met(is_met: bool) -> str:
-    return "met" if is_met else "MISSED"
 
 
 if __name__ == "__main__":
