@@ -23,7 +23,6 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 from urllib3.util import wait_for_read
 
@@ -44,6 +43,9 @@ _MOST_REFUSALS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CONNECTIONS = 24
 """To one host at a time; who wants another waits. So nobody may ask for one thing while reading another."""
+_HOSTS = 4096
+"""Whose connections are kept; those of one more would be closed while they are in use."""
+_NO_RETRIES = urllib3.Retry(0, read=False)
 _AGENT = f"vcm/{VERSION}; python/{'.'.join(map(str, sys.version_info[:3]))}"
 
 
@@ -96,16 +98,16 @@ def shown_url(url: str) -> str:
 class Answer:
     """A response whose body has not been read yet."""
 
-    def __init__(self, response: requests.Response, url: str, secret: str | None = None) -> None:
-        self._response = response
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, secret: str | None = None) -> None:
+        self._response: Any = response
         self._secret = secret
         self._is_unread = True
         self.url = url
-        self.status = response.status_code
+        self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        if secret:
+        if secret and any(secret in value for value in response.headers.values()):
             cleaned = {name: without_secret(value, secret) for name, value in response.headers.items()}
-            self.headers = CaseInsensitiveDict(cleaned)
+            self.headers = urllib3.HTTPHeaderDict(cleaned)
 
     @property
     def length(self) -> int | None:
@@ -124,7 +126,7 @@ class Answer:
         Raises:
             NetworkFaultError: the connection broke, or was silent for too long.
         """
-        raw = self._response.raw
+        raw = self._response
         with self._faults():
             while chunk := raw.read1(_CHUNK, decode_content=self.is_encoded):
                 yield chunk
@@ -140,7 +142,7 @@ class Answer:
         Raises:
             NetworkFaultError: the connection broke, or was silent for too long.
         """
-        raw = self._response.raw
+        raw = self._response
         body = raw._fp  # noqa: SLF001  (http.client's response: urllib3 has no way to read without a copy)
         with self._faults():
             if self.is_encoded or not isinstance(body, HTTPResponse) or body.length is None:
@@ -155,7 +157,7 @@ class Answer:
     def abandon(self) -> None:
         """Wake a thread that waits for more of this body; for use from another thread."""
         with suppress(ValueError, RuntimeError, OSError):
-            self._response.raw.shutdown()
+            self._response.shutdown()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -238,9 +240,7 @@ class HttpClient:
         self._address = address
         self._hub_origin = origin(address.endpoint)
         self._hub_path = urlsplit(address.endpoint).path.rstrip("/")
-        self._session = requests.Session()
-        # No environment: it would bring ~/.netrc. Proxies and certificates are handed over below instead.
-        self._session.trust_env = False
+        self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=address.read_seconds)
         self._proxies: dict[tuple[str, str, int], dict[str, str]] = {}
         if not is_offline and address.ca_bundle and not os.path.exists(address.ca_bundle):  # noqa: PTH110
             raise RegistryError(
@@ -248,9 +248,9 @@ class HttpClient:
                 error_code=CONFIG_ERROR,
                 hint="set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to one that is there, or unset it",
             )
-        adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, pool_block=True)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        # Not by a session, which would bring ~/.netrc. Proxies and certificates are handed over instead.
+        self._adapter: Any = HTTPAdapter(pool_connections=_HOSTS, pool_maxsize=CONNECTIONS, pool_block=True)
+        self._pools: dict[tuple[str, str, int], urllib3.HTTPConnectionPool] = {}
 
     def check_online(self) -> None:
         """Refuse what cannot be answered without asking.
@@ -266,7 +266,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._session.close()
+        self._adapter.close()
 
     @contextmanager
     def request(
@@ -296,7 +296,7 @@ class HttpClient:
                     yield answer
                 except BaseException:
                     # Whoever is called off shall not wait for the rest of a body.
-                    response.close()
+                    _close(response)
                     raise
                 _drop(response)
                 return
@@ -307,7 +307,7 @@ class HttpClient:
             hint="the hub or a proxy is set up wrongly: check HF_ENDPOINT",
         )
 
-    def _send_in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+    def _send_in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         if self._budget is None or origin(url) != self._hub_origin:
             return self._send(method, url, headers)
         path, refusals = urlsplit(url).path.removeprefix(self._hub_path), 0
@@ -316,13 +316,32 @@ class HttpClient:
                 response = self._send(method, url, headers)
                 turn.headers = response.headers
             limit = announced_limit(response.headers)
-            if limit is None or limit.left or response.status_code != _TOO_MANY:
+            if limit is None or limit.left or response.status != _TOO_MANY:
                 return response
             # Others share this address, and took what was left. The next turn is that of the next window, for all.
             _drop(response)
             if refusals == _MOST_REFUSALS:
                 raise no_more_requests(limit.policy, limit.seconds + 1.0)
             refusals += 1
+
+    def _way(self, url: str, proxies: dict[str, str]) -> tuple[urllib3.HTTPConnectionPool, str]:
+        """The connections to a host, as requests makes them, and what to ask for there.
+
+        Each request goes to them directly. What a session does around it, for cookies, hooks, bodies and redirects that
+        are not used here, would take more time than everything else.
+        """
+        there = origin(url)
+        pool = self._pools.get(there)
+        if pool is None:
+            prepared = _prepared(url)
+            verify = self._address.ca_bundle or True
+            pool = self._adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies)
+            self._adapter.cert_verify(pool, prepared.url, verify, None)
+            self._pools[there] = pool
+        if proxies:
+            return pool, self._adapter.request_url(_prepared(url), proxies)
+        parts = urlsplit(url)
+        return pool, f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """The proxies that the environment names for a host; it is read once for each."""
@@ -331,23 +350,25 @@ class HttpClient:
             self._proxies[there] = get_environ_proxies(url, no_proxy=None)
         return self._proxies[there]
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        sent = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **headers}
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        sent = {"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
         if self._address.token and origin(url) == self._hub_origin:
             sent["Authorization"] = f"Bearer {self._address.token}"
         proxies = self._proxies_for(url)
         try:
-            # Neither cookies nor hooks nor a body: what a session would add to it is half of its time.
-            prepared = _prepared(method, url, sent)
-            # By the adapter: the session would read the body of a redirect to its end, however far that is.
-            return self._session.get_adapter(url).send(
-                prepared,
-                stream=True,
-                timeout=(CONNECT_SECONDS, self._address.read_seconds),
-                verify=self._address.ca_bundle or True,
-                proxies=proxies,
+            pool, target = self._way(url, proxies)
+            return pool.urlopen(
+                method,
+                target,
+                headers=sent,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+                retries=_NO_RETRIES,
+                timeout=self._timeout,
             )
-        except requests.exceptions.InvalidURL as error:
+        except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError) as error:
             if proxies:
                 raise RegistryError(
                     f"{_host(url)}: the proxy of the environment is no address",
@@ -368,23 +389,26 @@ class HttpClient:
             ) from error
 
 
-def _prepared(method: str, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+def _prepared(url: str) -> requests.PreparedRequest:
     prepared = requests.PreparedRequest()
-    prepared.prepare_method(method)
+    prepared.prepare_method("GET")
     prepared.prepare_url(url, None)
-    prepared.prepare_headers({"Accept": "*/*", "Connection": "keep-alive", **headers})
     return prepared
 
 
-def _drop(response: requests.Response) -> None:
+def _drop(response: Any) -> None:
     """Be done with an answer. What is left of a small body, read to the end, saves the next request its connection."""
-    left = response.raw.length_remaining
-    try:
+    left = response.length_remaining
+    with suppress(urllib3.exceptions.HTTPError, OSError):
         if left is not None and left <= _DROPPED_BODY:
-            response.raw.read()
-    except (urllib3.exceptions.HTTPError, OSError):
-        pass
+            response.read()
+    _close(response)
+
+
+def _close(response: Any) -> None:
+    """End an answer's connection if it is still being read, and give back its place among the connections."""
     response.close()
+    response.release_conn()
 
 
 def _checked_redirect(url: str, location: str, first: tuple[str, str, int], *, leave_origin: bool) -> str:
