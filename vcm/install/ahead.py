@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Lock
 
-from vcm.hub.http import Answer, NetworkFaultError
+from vcm.hub.body import Answer
+from vcm.hub.faults import NetworkFaultError
 from vcm.install.hashing import Buffers
 from vcm.install.partial import PART, content_range
 

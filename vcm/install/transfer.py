@@ -13,8 +13,10 @@ from threading import Event, Lock
 
 from vcm.core.reporter import Reporter
 from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, ModelChecksumError, ModelDownloadError, RegistryError
+from vcm.hub.addresses import origin
+from vcm.hub.body import Answer
 from vcm.hub.client import HubClient
-from vcm.hub.http import Answer, NetworkFaultError, origin
+from vcm.hub.faults import NetworkFaultError
 from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
 from vcm.install.ahead import CONNECTIONS, ReadAhead, Segment
 from vcm.install.partial import PART, Partial
