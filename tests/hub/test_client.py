@@ -47,6 +47,7 @@ def test_info(hub, repo, connect):
         task="text-classification",
         license="mit",
         new_version="acme/large",
+        tags=("text-classification", "license:mit", "region:us"),
     )
     for revision in (None, "main", "v1.0", repo.head()):
         assert client.info("acme/tiny", revision) == expected
