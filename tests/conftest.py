@@ -202,6 +202,28 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
         each.close()
 
 
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts small file systems; skips where that is not allowed."""
+    mounted: list[Path] = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / f"tmpfs{len(mounted)}"
+        folder.mkdir()
+        try:
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True, capture_output=True, timeout=10
+            )
+        except (OSError, subprocess.SubprocessError):
+            pytest.skip("a tmpfs cannot be mounted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True, capture_output=True, timeout=10)
+
+
 def snapshot_files(cache: Path) -> dict[str, bytes]:
     """Every file of every snapshot, by path below its snapshot."""
     root = cache / "snapshots"
