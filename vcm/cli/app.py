@@ -10,7 +10,7 @@ from typing import TextIO
 
 # Each of these registers its commands, and the help lists them in this order.
 # isort: off
-from vcm.cli import beginning, locking, syncing, checking, upstream, demo  # noqa: F401
+from vcm.cli import beginning, locking, syncing, checking, upstream, cache, demo  # noqa: F401
 
 # isort: on
 from vcm.cli.dispatch import INTERRUPTED, app, fail

@@ -222,10 +222,15 @@ class ModelRegistry:
         Raises:
             ModelRegistryError: the file cannot be used.
         """
-        place = str(project.absolute())
-        snapshots = SnapshotStore(root)
-        paths = {model.tree_digest: str(snapshots.path(model.tree_digest)) for model in models}
-        self._change_if_new(lambda document: record_models(document, place, models, paths, _now))
+        self._change_if_new(_recording(project, models, root))
+
+    def is_recorded(self, project: Path, models: Sequence[LockedModel], root: Path) -> bool:
+        """Whether ``record`` would write nothing.
+
+        Raises:
+            ModelRegistryError: the file cannot be used.
+        """
+        return not _recording(project, models, root)(parse_registry(self._read(), self._name))
 
     def projects(self) -> tuple[Path, ...]:
         """The projects that are known, in the order of their paths.
@@ -382,3 +387,9 @@ def _now() -> datetime:
     from datetime import UTC, datetime
 
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def _recording(project: Path, models: Sequence[LockedModel], root: Path) -> Callable[[Document], bool]:
+    place, snapshots = str(project.absolute()), SnapshotStore(root)
+    paths = {model.tree_digest: str(snapshots.path(model.tree_digest)) for model in models}
+    return lambda document: record_models(document, place, models, paths, _now)
