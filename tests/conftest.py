@@ -183,6 +183,7 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
         offline: bool = False,
         cancelled: Event | None = None,
         freshness: Freshness = "refresh",
+        project: Path | None = None,
     ) -> Session:
         settings = Settings(
             cache_dir=folder,
@@ -193,7 +194,7 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
         )
         notes = Notes()
         # What tests change on their hub is seen at once; what is said of known answers asks for another freshness.
-        new = Session(settings, notes, cancelled, sleep=lambda _: None, freshness=freshness)
+        new = Session(settings, notes, cancelled, sleep=lambda _: None, freshness=freshness, project=project)
         made.append(new)
         return new
 

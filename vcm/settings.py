@@ -113,6 +113,12 @@ def colors_are_unwanted(environ: Mapping[str, str] | None = None) -> bool:
     return bool((os.environ if environ is None else environ).get("NO_COLOR"))
 
 
+def terminal_is_plain(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether what looks like a terminal cannot move its cursor (TERM=dumb), or is read as a log (CI)."""
+    environ = os.environ if environ is None else environ
+    return environ.get("TERM") == "dumb" or environ.get("CI", "").lower() not in ("", "0", "false")
+
+
 def _first(environ: Mapping[str, str], *variables: str) -> str | None:
     return next((environ[name] for name in variables if environ.get(name)), None)
 

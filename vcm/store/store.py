@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, SnapshotState, make_plan
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
 from vcm.store.snapshots import SnapshotStore
+
+if TYPE_CHECKING:
+    from vcm.store.registry import ModelRegistry
 
 
 class Store:
@@ -19,6 +24,13 @@ class Store:
         self.root = root
         self.blobs = BlobStore(root)
         self.snapshots = SnapshotStore(root)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """What is installed here, and for which projects."""
+        from vcm.store.registry import ModelRegistry
+
+        return ModelRegistry(self.root / "registry.json")
 
     def plan(self, models: Iterable[LockedModel]) -> Plan:
         """What sync would do for these models, as things stand on the disk now.

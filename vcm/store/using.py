@@ -1,0 +1,99 @@
+"""Using a store so that prune knows of it: by a lease while something runs, by the project's name for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from vcm.core.lock import LockedModel
+from vcm.errors import DiskSpaceError, VcmError
+from vcm.store.files import disk_errors
+from vcm.store.store import Store
+
+if TYPE_CHECKING:
+    from vcm.store.leases import Lease
+
+
+class StoreUse:
+    """How one session uses a store.
+
+    Args:
+        store: which.
+        project: the folder of the project that it is used for, if there is one.
+        cancelled: ends the waiting for prune.
+        notice: told what the user should know.
+    """
+
+    def __init__(self, store: Store, project: Path | None, cancelled: Event, notice: Callable[[str], None]) -> None:
+        self._store = store
+        self._project = project
+        self._cancelled = cancelled
+        self._notice = notice
+        self._held: Lease | None = None
+
+    def hold(self) -> None:
+        """Keep prune from removing anything, until it is let go.
+
+        A store that cannot be written is no error here: nobody can put anything into it.
+        """
+        if self._held is None:
+            with suppress(VcmError):
+                self._held = self._taken(None)
+
+    def let_go(self) -> None:
+        """End what ``hold`` began."""
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+    @contextmanager
+    def needing(self, models: Sequence[LockedModel]) -> Iterator[None]:
+        """Keep prune from removing what these models need; nothing more is held from then on.
+
+        Raises:
+            VcmError: the store cannot be written.
+        """
+        lease = self._taken(models)
+        try:
+            self.let_go()
+            yield
+        finally:
+            if lease is not None:
+                lease.release()
+
+    def _taken(self, models: Sequence[LockedModel] | None) -> Lease | None:
+        """A lease; None where the disk is too full for one."""
+        from vcm.store.leases import Leases
+
+        try:
+            with disk_errors(self._store.root):
+                return Leases(self._store.root).take(models, self._cancelled)
+        except DiskSpaceError:
+            # Whether there is room for what shall come is said with numbers, later.
+            return None
+
+    def is_known(self) -> bool:
+        """Whether the store knows the project, if there is one; true also where nobody can tell."""
+        try:
+            return self._project is None or self._project.resolve() in self._store.registry.projects()
+        except VcmError:
+            return True
+
+    def remember(self, models: Sequence[LockedModel]) -> None:
+        """Let the store know which models the project has installed; costs little where it does already.
+
+        Args:
+            models: all that the project uses here.
+        """
+        if self._project is None:
+            return
+        try:
+            self._store.registry.record(self._project.resolve(), models, self._store.root)
+        except VcmError as error:
+            self._notice(
+                "the store cannot take down that this project uses it, so that vcm cache prune may remove its models: "
+                f"{error}"
+            )
