@@ -50,7 +50,7 @@ OUTSIDE = {
 # The rules touch nothing: no disk, no clock, no environment, no log.
 PURE = {"os", "io", "pathlib", "random", "threading", *OUTSIDE}
 # Where an import may wait until it is used, because the gate must start fast.
-LAZY = {"__main__", "cli", "settings", "store", "session", "enforce", "core"}
+LAZY = {"__main__", "cli", "settings", "store", "install", "session", "enforce", "core"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -8,11 +8,6 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-# Each of these registers its commands, and the help lists them in this order.
-# isort: off
-from vcm.cli import beginning, locking, syncing, checking, upstream, demo  # noqa: F401
-
-# isort: on
 from vcm.cli.dispatch import INTERRUPTED, app, fail
 from vcm.errors import ConfigError
 

@@ -10,12 +10,15 @@ The flat shape is that of an OCI image layout.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 
 from vcm.store.files import READ_ONLY, copy_file, hash_file, remove_file, sync_folder, temporary_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
 
 _POLL_SECONDS = 0.2
 
