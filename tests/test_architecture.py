@@ -53,7 +53,7 @@ PURE = {"os", "io", "pathlib", "random", "threading", *OUTSIDE}
 # But what is recorded of a model, as published, holds a path and a date: values, of which nothing is asked.
 VALUES = {name: {"datetime", "pathlib"} for name in ("entries.py", "installed.py")}
 # Where an import may wait until it is used, because the gate must start fast.
-LAZY = {"__main__", "cli", "settings", "store", "session", "enforce", "core"}
+LAZY = {"__main__", "cli", "settings", "store", "install", "session", "enforce", "core"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
 

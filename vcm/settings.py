@@ -8,22 +8,28 @@ SSL_CERT_FILE, and NO_COLOR. The proxy variables are read by requests, per addre
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from vcm.core import names
+from vcm.core.records import record
 from vcm.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Token:
     """A credential for the hub, and where it was found. Its text is in no ``repr``."""
 
-    text: str = field(repr=False)
+    text: str
     source: str
+
+    def __repr__(self) -> str:
+        return f"Token(source={self.source!r})"
 
     def checked(self) -> Token:
         """The token itself, if it can be sent. Only who sends it asks: the gate needs none.
@@ -38,7 +44,7 @@ class Token:
         return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Settings:
     """What the environment, the command line and the manifest say together.
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from vcm.core.pruning import Kind
-from vcm.store.files import temporary_name
 from vcm.store.inventory import FOLDERS, take_inventory, walk
 from vcm.store.leases import Leases
 
 HEX = "ab" * 32
-UNIQUE = temporary_name("")
+UNIQUE = "3c0faa701fa8b0ca89a16ef6b7eece1a"
 
 
 @pytest.fixture

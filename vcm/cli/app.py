@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import sys
 
-# Each of these registers its commands, and the help lists them in this order.
-# isort: off
-from vcm.cli import beginning, locking, syncing, checking, upstream, cache, demo  # noqa: F401
-
-# isort: on
 from vcm.cli.dispatch import app, fail
 from vcm.cli.interrupts import carried_through
 from vcm.cli.streams import take_streams

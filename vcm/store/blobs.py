@@ -11,14 +11,17 @@ The flat shape is that of an OCI image layout.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from threading import Event
 
 from vcm.store.exclusion import Release, locks_work, try_lock
 from vcm.store.files import READ_ONLY, copy_file, hash_file, remove_file, sync_folder, temporary_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
 
 _POLL_SECONDS = 0.02
 
@@ -135,6 +138,8 @@ class BlobStore:
         if not self.can_exclude:
             yield
             return
+        from threading import Event
+
         path = self.partial_folder / f"{name}.lock"
         cancelled = cancelled or Event()
         while (release := self._try_lock(path)) is None:
