@@ -35,13 +35,13 @@ OUTSIDE = {
     "urllib3": {"hub"},
     "ssl": {"hub"},
     "socket": {"testing"},
-    "http": {"testing"},
+    "http": {"hub", "testing"},
     "tqdm": {"cli"},
     "typer": {"cli"},
     "filelock": {"store"},
     "platformdirs": {"settings"},
-    "time": {"hub", "session", "downloader", "enforce", "cli", "testing"},
-    "datetime": {"core", "store", "resolve", "downloader", "testing"},
+    "time": {"hub", "install", "session", "enforce", "cli", "testing", "downloader"},
+    "datetime": {"resolve", "testing", "core", "store", "downloader"},
     "logging": {"enforce"},
     "subprocess": {"store", "cli"},
     "tempfile": {"cli"},
@@ -53,7 +53,7 @@ PURE = {"os", "io", "pathlib", "random", "threading", *OUTSIDE}
 # But what is recorded of a model, as published, holds a path and a date: values, of which nothing is asked.
 VALUES = {name: {"datetime", "pathlib"} for name in ("entries.py", "installed.py")}
 # Where an import may wait until it is used, because the gate must start fast.
-LAZY = {"__main__", "cli", "settings", "store", "session", "enforce", "core"}
+LAZY = {"__main__", "cli", "settings", "store", "install", "session", "enforce", "core"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -27,11 +27,9 @@ Nothing below is imported before it is used: ``import vcm`` costs next to nothin
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from vcm import version
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vcm.core.entries import ModelEntry, ModelStatus, ModelType
     from vcm.downloader import ModelDownloader
@@ -118,6 +116,6 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'vcm' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = getattr(__import__(home, fromlist=(name,)), name)
     globals()[name] = value
     return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -13,19 +12,19 @@ from typing import TYPE_CHECKING, Self
 
 from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
 from vcm.core.manifest import Manifest, Requirement
-from vcm.core.metadata import Freshness
 from vcm.core.plan import Plan, SnapshotState
 from vcm.core.policy import is_undecided, refuse_violations
+from vcm.core.records import record
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count
 from vcm.errors import DiskSpaceError, RegistryError
 from vcm.settings import Settings
-from vcm.store.hub_cache import HubCache
 from vcm.store.project import Project
 from vcm.store.store import Store
 from vcm.store.using import StoreUse
 
 if TYPE_CHECKING:
+    from vcm.core.metadata import Freshness
     from vcm.core.outdated import News
     from vcm.core.upstream import Confirmation
     from vcm.hub.client import HubClient
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from vcm.install.transfer import Transfer
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Locking:
     """What locking came to.
 
@@ -171,6 +170,7 @@ class Session:
         fetched = reused = 0
         if open_questions:
             from vcm.resolve.resolving import Resolver
+            from vcm.store.hub_cache import HubCache
 
             self.use.hold()
             client, transfer = self._connect()

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
-from pathlib import Path
-from typing import TextIO
 
-# Each of these registers its commands, and the help lists them in this order.
-# isort: off
-from vcm.cli import beginning, locking, syncing, checking, upstream, cache, demo  # noqa: F401
-
-# isort: on
-from vcm.cli.dispatch import INTERRUPTED, app, fail
+from vcm.cli.dispatch import app, fail
+from vcm.cli.interrupts import carried_through
+from vcm.cli.streams import take_streams
 from vcm.errors import ConfigError
 
 _GLOBAL_FLAGS = ("--offline", "-q", "--quiet", "-v", "-vv", "--verbose")
@@ -56,22 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _usable(stream: TextIO | None) -> TextIO:
-    """A stream for every letter, also where it was closed (``2>&-``) or knows only some."""
-    if stream is None:
-        return Path(os.devnull).open("w", encoding="utf-8")
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-        stream.reconfigure(errors="backslashreplace")
-    return stream
-
-
 def run() -> None:
     """The console script."""
-    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
-    code = main()
-    if code == INTERRUPTED:
-        # Threads may still wait for a silent server. Nothing on the disk depends on how this process ends.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    take_streams()
+    sys.exit(carried_through(main))

@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal
 
 from vcm.core import names
 from vcm.core.digest import tree_digest
 from vcm.core.fields import Document, Table, find_line, parse_toml
-from vcm.core.manifest import Manifest
+from vcm.core.records import record
 from vcm.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Literal
+
+    from vcm.core.manifest import Manifest
 
 FILE_NAME = "models.lock"
 LOCK_VERSION = 1
@@ -37,7 +41,7 @@ _ROW = re.compile(
 _FILE_KEYS = frozenset({"path", "size", "sha256", "oid"})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class LockedFile:
     """One file of a locked model.
 
@@ -54,7 +58,7 @@ class LockedFile:
     oid: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class LockedModel:
     """One model, pinned.
 
@@ -126,7 +130,7 @@ _TEXT_KEYS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Lock:
     """A whole ``models.lock``.
 
@@ -313,11 +317,12 @@ def _files(table: Table) -> tuple[LockedFile, ...]:
             files.append(_file(row))
         except ValueError as error:
             raise _row_error(table, position, str(error)) from None
-    for position, (before, after) in enumerate(pairwise(files), start=1):
+    paths = [file.path for file in files]
+    for position, (before, after) in enumerate(pairwise(paths), start=1):
         # By code points, which is the order of their bytes in UTF-8 too.
-        if before.path >= after.path:
-            raise _row_error(table, position, f'"{after.path}" stands twice or out of order')
-    collision = names.first_collision(file.path for file in files)
+        if before >= after:
+            raise _row_error(table, position, f'"{after}" stands twice or out of order')
+    collision = names.first_collision(paths)
     if collision:
         raise table.error("files", f'"{collision[0]}" and "{collision[1]}" cannot stand side by side')
     return tuple(files)

@@ -6,27 +6,32 @@ It fails closed: a lock that cannot be read or does not fit, a model that is unk
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from vcm.core.lock import LockedModel
-from vcm.core.manifest import Manifest, Requirement
+from vcm.core.manifest import Requirement
 from vcm.core.plan import models_in_scope
 from vcm.core.policy import refuse_violations
+from vcm.core.records import record
 from vcm.core.wording import did_you_mean
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
 from vcm.settings import cache_folder, hub_endpoint, project_folder
 from vcm.store.files import disk_errors
 from vcm.store.notices import read_notices
 from vcm.store.project import Project, find_project
-from vcm.store.snapshots import Finding
 from vcm.store.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from vcm.core.lock import LockedModel
+    from vcm.core.manifest import Manifest
+    from vcm.store.snapshots import Finding
 
 _FINDINGS_SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Checked:
     """What the check found for one model.
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState
+from vcm.core.records import record
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted
 from vcm.errors import (
@@ -27,12 +26,13 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.install.nearby import Nearby
-from vcm.install.pools import workers
 from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.files import disk_errors, free_space, hash_file
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     # At run time it would bring the whole of HTTP, which a run with nothing to fetch does without.
     from vcm.install.transfer import Transfer
 
@@ -41,7 +41,7 @@ FILES_AT_ONCE = 8
 Status = Literal["installed", "present", "repaired", "skipped", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Synced:
     """What became of one model.
 
@@ -97,6 +97,9 @@ class Installer:
         """
         if not plan.changes:
             return [self._finish(each, {}) for each in plan.models]
+        # It brings concurrent.futures and logging, which a run with nothing to do is done without.
+        from vcm.install.pools import workers
+
         with disk_errors(self._store.root):
             self._store.blobs.prepare()
         check_space(plan, self._store, headroom)

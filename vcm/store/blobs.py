@@ -11,14 +11,17 @@ The flat shape is that of an OCI image layout.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from threading import Event
 
 from vcm.store.exclusion import Release, locks_work, try_lock
 from vcm.store.files import READ_ONLY, copy_file, hash_file, remove_file, sync_folder, temporary_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
 
 _POLL_SECONDS = 0.02
 
@@ -68,20 +71,6 @@ class BlobStore:
         if sha256 is not None and self.can_exclude:
             return self.partial_folder / sha256
         return self.partial_folder / temporary_name("unnamed-")
-
-    def open_partial(self, partial: Path) -> int:
-        """A descriptor to read and write a partial file with, which is made where it is missing.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        try:
-            return os.open(partial, flags, 0o600)
-        except PermissionError:
-            # Whoever was about to admit it was killed.
-            partial.chmod(0o600)
-            return os.open(partial, flags, 0o600)
 
     def admit(self, partial: Path, sha256: str) -> None:
         """Make a finished file a blob. The caller has checked its bytes and made them durable (fsync).
@@ -135,6 +124,8 @@ class BlobStore:
         if not self.can_exclude:
             yield
             return
+        from threading import Event
+
         path = self.partial_folder / f"{name}.lock"
         cancelled = cancelled or Event()
         while (release := self._try_lock(path)) is None:

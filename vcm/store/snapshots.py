@@ -12,15 +12,19 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import SnapshotState
+from vcm.core.records import record
 from vcm.store.files import hash_file, link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Literal
+
+    from vcm.core.lock import LockedFile, LockedModel
 
 _LARGEST_RECORD = 1 << 28
 """Bytes; the record of a million files."""
@@ -32,7 +36,7 @@ Stamp = tuple[int, int, int]
 """Size in bytes, modification time in nanoseconds, inode."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Finding:
     """Why a snapshot is not what the lock says.
 
@@ -170,7 +174,7 @@ class SnapshotStore:
     def _recorded(self, tree_digest: str) -> dict[str, Stamp]:
         try:
             rows = json.loads(read_small(self.record_folder / f"{tree_digest}.json", _LARGEST_RECORD) or b"null")
-            return {path: (size, mtime, inode) for path, (size, mtime, inode) in rows.items()}
+            return dict(zip(rows, map(tuple, rows.values()), strict=True))
         except (ValueError, TypeError, AttributeError, RecursionError):
             # No record, or a damaged one: every byte is hashed again.
             return {}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, SnapshotState, make_plan
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
 from vcm.store.snapshots import SnapshotStore
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from vcm.core.lock import LockedFile, LockedModel
     from vcm.store.registry import ModelRegistry
 
 
