@@ -50,13 +50,22 @@ class StoreUse:
             self._held = None
 
     @contextmanager
-    def needing(self, models: Sequence[LockedModel]) -> Iterator[None]:
+    def needing(self, models: Sequence[LockedModel], *, to_write: bool) -> Iterator[None]:
         """Keep prune from removing what these models need; nothing more is held from then on.
+
+        Args:
+            models: which.
+            to_write: whether anything is to be written; else a store that cannot be written will do.
 
         Raises:
             VcmError: the store cannot be written.
         """
-        lease = self._taken(models)
+        try:
+            lease = self._taken(models)
+        except VcmError:
+            if to_write:
+                raise
+            lease = None
         try:
             self.let_go()
             yield
@@ -81,6 +90,15 @@ class StoreUse:
             return self._project is None or self._project.resolve() in self._store.registry.projects()
         except VcmError:
             return True
+
+    def is_remembered(self, models: Sequence[LockedModel]) -> bool:
+        """Whether the store knows that the project has these models installed, and no others."""
+        try:
+            return self._project is None or self._store.registry.is_recorded(
+                self._project.resolve(), models, self._store.root
+            )
+        except VcmError:
+            return False
 
     def remember(self, models: Sequence[LockedModel]) -> None:
         """Let the store know which models the project has installed; costs little where it does already.
