@@ -430,6 +430,40 @@ def test_a_compressed_body_that_is_damaged(connect, loopback, http_answer):
     assert str(caught.value) == f"127.0.0.1:{server.port}: the answer broke off: the compressed body is damaged"
 
 
+def empty_blocks(connection, _):
+    """Compressed nothing, without end."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n")
+    connection.sendall(gzip.compress(b"")[:10])
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(b"\0\0\0\xff\xff" * 10_000)
+
+
+def test_a_compressed_body_out_of_which_nothing_comes(connect, loopback):
+    server = loopback(empty_blocks)
+    with pytest.raises(NetworkFaultError) as caught:
+        read(connect(server.url).http, f"{server.url}/x")
+    assert str(caught.value) == f"127.0.0.1:{server.port}: the answer broke off: the compressed body is damaged"
+
+
+def test_what_follows_a_compressed_body_is_not_read(hub, repo, connect):
+    hub.fail(Fault(path="/api/*", gzip=True, endless=True))
+    assert connect(hub.endpoint).client.info("acme/tiny", None).commit == repo.head()
+
+
+def test_a_compressed_body_that_is_cut(connect, loopback, http_answer):
+    packed = gzip.compress(bytes(range(256)) * 100)
+    server = loopback(http_answer(headers={"Content-Encoding": "gzip"}, body=packed[:100]))
+    with pytest.raises(NetworkFaultError) as caught:
+        read(connect(server.url).http, f"{server.url}/x")
+    assert str(caught.value) == f"127.0.0.1:{server.port}: the answer broke off: the compressed body is damaged"
+
+
+def test_a_compressed_body_of_nothing(connect, loopback, http_answer):
+    server = loopback(http_answer(headers={"Content-Encoding": "gzip"}, body=b""))
+    assert read(connect(server.url).http, f"{server.url}/x") == b""
+
+
 def test_a_server_that_says_nothing(connect, loopback):
     done = Event()
     server = loopback(lambda *_: done.wait(5))

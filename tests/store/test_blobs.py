@@ -103,13 +103,15 @@ AS_ANOTHER = """
 import os
 from pathlib import Path
 from vcm.store.blobs import BlobStore
+from vcm.store.writing import GrowingFile
 
 if os.getuid() == 0:
     os.setuid(65534)
 blobs = BlobStore(Path("store"))
-with os.fdopen(blobs.open_partial(blobs.partial_path("0" * 64)), "r+b") as stream:
-    print(stream.read().decode())
-    stream.write(b" and more")
+with GrowingFile(blobs.partial_path("0" * 64)) as file:
+    buffer = memoryview(bytearray(100))
+    print(bytes(buffer[: file.read_into(buffer)]).decode())
+    file.write(memoryview(b" and more"))
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
@@ -18,11 +19,48 @@ from vcm.hub.faults import NetworkFaultError, reason
 
 _CHUNK = 1 << 20
 _DROPPED_BODY = 1 << 16
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_MOST_SILENT = 1 << 20
+"""Compressed bytes out of which nothing may come."""
 
 
 def without_secret(text: str, secret: str | None) -> str:
     """What a server says, without the token: it may repeat what it was sent, and its words get into messages."""
     return text.replace(secret, "***") if secret else text
+
+
+class _Inflating:
+    """Undoes a compression that nobody asked for, reading no further than something comes out.
+
+    urllib3 would read on for ever behind the end of what was compressed, and where nothing comes out.
+    """
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._is_begun = False
+
+    def read(self, raw: Any, most: int) -> bytes:
+        """The next bytes, at most so many; none at the end.
+
+        Raises:
+            DecodeError: it cannot be undone.
+        """
+        silent = 0
+        while not self._inflate.eof:
+            packed = self._inflate.unconsumed_tail or raw.read1(_CHUNK, decode_content=False)
+            try:
+                plain = self._inflate.decompress(packed, most)
+            except zlib.error as error:
+                raise urllib3.exceptions.DecodeError("damaged") from error
+            self._is_begun = self._is_begun or bool(packed)
+            if plain:
+                return plain
+            silent += len(packed)
+            if silent > _MOST_SILENT or (self._is_begun and not packed):
+                raise urllib3.exceptions.DecodeError("it has no end")
+            if not packed:
+                break
+        return b""
 
 
 class Answer:
@@ -32,6 +70,7 @@ class Answer:
         self._response: Any = response
         self._secret = secret
         self._is_unread = True
+        self._inflating: _Inflating | None = None
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -56,9 +95,8 @@ class Answer:
         Raises:
             NetworkFaultError: the connection broke, or was silent for too long.
         """
-        raw = self._response
         with self._faults():
-            while chunk := raw.read1(_CHUNK, decode_content=self.is_encoded):
+            while chunk := self._read(_CHUNK):
                 yield chunk
 
     def read_into(self, buffer: memoryview) -> int:
@@ -76,13 +114,19 @@ class Answer:
         body = raw._fp  # noqa: SLF001  (http.client's response: urllib3 has no way to read without a copy)
         with self._faults():
             if self.is_encoded or not isinstance(body, HTTPResponse) or body.length is None:
-                chunk = raw.read1(len(buffer), decode_content=self.is_encoded)
+                chunk = self._read(len(buffer))
                 buffer[: len(chunk)] = chunk
                 return len(chunk)
             count = _read_what_is_there(body, buffer, is_first=self._is_unread)
             self._is_unread = False
             raw.length_remaining = body.length
             return count
+
+    def _read(self, most: int) -> bytes:
+        if not self.is_encoded:
+            return bytes(self._response.read1(most, decode_content=False))
+        self._inflating = self._inflating or _Inflating()
+        return self._inflating.read(self._response, most)
 
     def abandon(self) -> None:
         """Wake a thread that waits for more of this body; for use from another thread."""

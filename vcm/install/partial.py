@@ -73,7 +73,7 @@ class Partial:
     def __exit__(self, *_: object) -> None:
         self._finish_hashing()
         self._file.close()
-        if self._wanted.sha256 is None or self.size == 0:
+        if self.path.name != self._wanted.sha256 or self.size == 0:
             # Nobody will find it again, or nothing is in it. Once admitted it is not there any more.
             with suppress(OSError):
                 self.path.unlink()

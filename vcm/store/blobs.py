@@ -72,20 +72,6 @@ class BlobStore:
             return self.partial_folder / sha256
         return self.partial_folder / temporary_name("unnamed-")
 
-    def open_partial(self, partial: Path) -> int:
-        """A descriptor to read and write a partial file with, which is made where it is missing.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        try:
-            return os.open(partial, flags, 0o600)
-        except PermissionError:
-            # Whoever was about to admit it was killed.
-            partial.chmod(0o600)
-            return os.open(partial, flags, 0o600)
-
     def admit(self, partial: Path, sha256: str) -> None:
         """Make a finished file a blob. The caller has checked its bytes and made them durable (fsync).
 

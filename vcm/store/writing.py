@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -28,8 +29,7 @@ class GrowingFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        self._stream = os.fdopen(descriptor, "r+b", buffering=0)
+        self._stream = os.fdopen(_opened(path), "r+b", buffering=0)
         self._flusher: ThreadPoolExecutor | None = None
         self._flush: Future[None] | None = None
         self._written = self._flushed = 0
@@ -66,10 +66,16 @@ class GrowingFile:
     def sync(self) -> None:
         """Return when every byte is on the disk."""
         self._settle()
-        os.fsync(self._stream.fileno())
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError:
+            self._forget()
+            raise
 
     def close(self) -> None:
         """Close it; more than once does no harm."""
+        with suppress(OSError):
+            self._settle()
         if self._flusher is not None:
             self._flusher.shutdown()
         self._stream.close()
@@ -78,7 +84,30 @@ class GrowingFile:
         if self._flush is not None:
             # The system tells a failed write-back once: whoever does not listen takes lost bytes for written ones.
             flush, self._flush = self._flush, None
-            flush.result()
+            try:
+                flush.result()
+            except OSError:
+                self._forget()
+                raise
+
+    def _forget(self) -> None:
+        """Throw away bytes that could not be made durable.
+
+        Until the system drops them, they can be read and hashed as if they were there, and no later fsync fails: they
+        would become a blob that changes when memory gets short.
+        """
+        with suppress(OSError):
+            self._stream.truncate(0)
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    try:
+        return os.open(path, flags, 0o600)
+    except PermissionError:
+        # Whoever was about to make a read-only blob of it was killed.
+        path.chmod(0o600)
+        return os.open(path, flags, 0o600)
 
 
 def _flush(descriptor: int) -> None:
