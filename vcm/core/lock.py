@@ -146,6 +146,14 @@ class Lock:
     def _by_name(self) -> dict[str, LockedModel]:
         return {model.name: model for model in self.models}
 
+    @cached_property
+    def by_root(self) -> dict[str, tuple[LockedModel, ...]]:
+        """For each model of the manifest, what is locked for it: itself and what it pulls in, in name order."""
+        found: dict[str, tuple[LockedModel, ...]] = {}
+        for model in self.models:
+            found[model.root] = (*found.get(model.root, ()), model)
+        return found
+
     def get(self, name: str) -> LockedModel | None:
         """The model of that name."""
         return self._by_name.get(name)
@@ -389,7 +397,7 @@ _CHECKS = {key: names.line for key, _ in _TEXT_KEYS} | {
 
 def staleness(lock: Lock, manifest: Manifest) -> str | None:
     """Why the lock does not fit the manifest any more, in a few words; None where it fits."""
-    locked = {model.root for model in lock.models}
+    locked = lock.by_root.keys()
     wanted = {model.name for model in manifest.models}
     reasons = []
     if wanted - locked:
