@@ -16,7 +16,7 @@ _STRING = r'"[^"\\]*"'
 _LINE = re.compile(
     r"(?:\[(?P<table>[A-Za-z0-9_-]+)(?:\.(?P<inner>[A-Za-z0-9_-]+))?\]"
     rf'|(?P<key>[A-Za-z0-9_-]+) *= *(?:"(?P<text>[^"\\]*)"|(?P<word>true|false)|(?P<number>0|[1-9][0-9]{{0,17}})'
-    rf"|\[ *(?P<array>{_STRING}(?: *, *{_STRING})*)? *,? *\]))? *(?:#.*)?"
+    rf"|\[ *(?:(?P<array>{_STRING}(?: *, *{_STRING})*) *,? *)?\]))? *(?:#.*)?"
 )
 
 
