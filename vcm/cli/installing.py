@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,14 +40,16 @@ def carry_out(
         json: whether to print one JSON document.
     """
     headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
+    began = time.monotonic()
     answers = session.install(session.store.plan(models), headroom, folders, whole=whole)
+    seconds = time.monotonic() - began
     answers += [Synced(model=model, status="skipped") for model in skipped]
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
     errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
     if json:
         output.print_json(output.sync_document(answers), errors)
     else:
-        output.print_sync(answers, asked_hub=asked_hub)
+        output.print_sync(answers, asked_hub=asked_hub, seconds=seconds)
     _print_failures(answers, optional)
     return errors[0].exit_code if errors else 0
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _ERRORS_SHOWN = 10
+_WORTH_TIMING = 1_000_000  # bytes: fewer say nothing about the speed
 MARKS = {"added": "+", "changed": "~", "removed": "-"}
 """How what came, went or became another is marked in front of its line."""
 
@@ -208,8 +209,14 @@ def print_plan(plan: Plan) -> None:
             print(f"   {byte_count(file.size):>9}  {file.path}")
 
 
-def print_sync(answers: Sequence[Synced], *, asked_hub: bool) -> None:
-    """What sync did, one line for each model that is not as before; ``asked_hub`` if locking came before it."""
+def print_sync(answers: Sequence[Synced], *, asked_hub: bool, seconds: float) -> None:
+    """What sync did, one line for each model that is not as before.
+
+    Args:
+        answers: what became of each model.
+        asked_hub: whether locking came before it and used the network.
+        seconds: how long it took.
+    """
     answers = [answer for answer in answers if answer.status != "skipped"]
     done = [answer for answer in answers if answer.status in ("installed", "repaired")]
     if all(answer.status == "present" for answer in answers):
@@ -218,11 +225,19 @@ def print_sync(answers: Sequence[Synced], *, asked_hub: bool) -> None:
         return
     fetched, reused = (sum(getattr(answer, key) for answer in done) for key in ("bytes_fetched", "bytes_reused"))
     kept = f", {byte_count(reused)} reused" if reused else ""
-    print(f"Installed {counted(len(done), 'model')}: {byte_count(fetched)} fetched{kept}")
+    took = _took(seconds, fetched) if fetched + reused >= _WORTH_TIMING else ""
+    print(f"Installed {counted(len(done), 'model')}: {byte_count(fetched)} fetched{kept}{took}")
     marks = {"installed": "+", "repaired": "~", "failed": "!"}
     for answer in answers:
         if answer.status != "present":
             print(f" {marks[answer.status]} {answer.model.name}  {release(answer.model)}  {answer.status}")
+
+
+def _took(seconds: float, fetched: int) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    text = f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+    speed = f" ({byte_count(fetched / seconds)}/s)" if fetched and seconds > 0 else ""
+    return f", in {text}{speed}"
 
 
 def check_document(answers: Sequence[Checked]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from vcm.core.plan import models_in_scope
 from vcm.core.policy import refuse_violations
 from vcm.core.records import record
 from vcm.core.wording import did_you_mean
+from vcm.enforce.remembering import RememberingProject
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
 from vcm.settings import cache_folder, hub_endpoint, project_folder
 from vcm.store.files import disk_errors
@@ -188,7 +189,7 @@ def require(name: str, project: str | Path | None = None) -> Path:
         ModelChecksumError: a file is missing, extra or changed.
         ConfigError: there is no such model, or manifest, lock or environment cannot be used.
     """
-    opened = open_project(project)
+    opened = RememberingProject(open_project(project).folder)
     manifest = opened.manifest()
     models = _locked_models(opened, manifest, name)
     refuse_violations(manifest.policy, models, time.time())
@@ -254,5 +255,5 @@ def _locked_models(project: Project, manifest: Manifest, name: str) -> list[Lock
             hint=f"models of this project: {', '.join(known) or 'none'}",
         )
     # A lock that fits names every model.
-    models = [model for model in project.fitting_lock(manifest).models if model.root == root]
+    models = project.fitting_lock(manifest).by_root[root]
     return sorted(models, key=lambda model: model.name != name)

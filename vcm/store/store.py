@@ -45,6 +45,7 @@ class Store:
             present = {
                 file.sha256
                 for model in models
+                if states[model.tree_digest] is not SnapshotState.INSTALLED
                 for file in model.files
                 if self._has(file, damaged=states[model.tree_digest] is SnapshotState.DAMAGED)
             }
