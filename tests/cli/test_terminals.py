@@ -83,8 +83,8 @@ def test_list_fits_the_terminal(excluded, on_terminal):
     assert code == 0
     assert text.splitlines() == [
         "NAME       SOURCE         LOCKED        SIZE  STATE",
-        "elsewhere  acme/elsewhe…  121212121212  11 B  not for thi…",
-        "heard      acme/heard     121212121212  7 B   missing (gr…",
+        "elsewhere  acme/elsewhe…  121212121212  11 B  not for this …",
+        "heard      acme/heard     121212121212  7 B   missing (grou…",
         "here       acme/here      121212121212  6 B   installed",
     ]
     assert "not for this machine: sys_platform == 'nowhere'\n" in on_terminal("list", columns=200)[1]
