@@ -116,8 +116,9 @@ def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
 
 
 def colors_are_unwanted(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether NO_COLOR is set: https://no-color.org."""
-    return bool((os.environ if environ is None else environ).get("NO_COLOR"))
+    """Whether NO_COLOR is set (https://no-color.org), or the terminal knows none (TERM=dumb)."""
+    environ = os.environ if environ is None else environ
+    return bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
 
 
 def terminal_is_plain(environ: Mapping[str, str] | None = None) -> bool:
