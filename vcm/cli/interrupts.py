@@ -33,12 +33,18 @@ def carried_through(work: Callable[[], int]) -> int:
         received.append(number)
         # Who asks twice does not disturb what is put away.
         handle(_disregard)
-        # Not threading.Thread: the lock that it needs may be held by what was interrupted.
-        _thread.start_new_thread(_end_at_last, (number,))
+        if not hasattr(signal, "pthread_kill"):
+            # Not threading.Thread: the lock that it needs may be held by what was interrupted.
+            _thread.start_new_thread(_end_at_last, (number,))
         raise KeyboardInterrupt
 
     code = 128 + signal.SIGINT
     with suppress(KeyboardInterrupt):
+        if hasattr(signal, "pthread_kill"):
+            reading, writing = os.pipe()
+            os.set_blocking(writing, False)
+            signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+            _thread.start_new_thread(_wake_main_thread, (reading, _thread.get_ident()))
         handle(interrupt)
         code = work()
     # From now on there is nothing to put away.
@@ -58,6 +64,16 @@ def _end(number: int, _: FrameType | None = None) -> NoReturn:
 def _disregard(_number: int, _frame: FrameType | None) -> None:
     # Not SIG_IGN: Python complains about a signal that came before it was set and is handled after.
     pass
+
+
+def _wake_main_thread(reading: int, main_thread: int) -> None:
+    """See to it that the main thread hears of a signal.
+
+    Linux may give all signals of a burst to other threads; then the main thread, where Python handles them, sleeps on.
+    """
+    number = os.read(reading, 1)[0]
+    signal.pthread_kill(main_thread, number)
+    _end_at_last(number)
 
 
 def _end_at_last(number: int) -> None:
