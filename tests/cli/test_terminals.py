@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -175,14 +176,14 @@ def test_a_disk_that_fills_up_on_the_way(hub, manifest, vcm, vcm_process, tmpfs,
         while stream.write(bytes(4096)):
             pass
     _, err = process.communicate(timeout=20)
-    needed = "1.0 MB are still to fetch, which needs 1.0 MB free in TMP/tmpfs0; 0 B are free, 1.0 MB too little"
-    assert (process.returncode, plain(err).splitlines()[-2:]) == (
-        5,
-        [
-            f"error: large: {needed}",
-            "hint: free some space, choose another folder with --cache-dir, or lower disk-headroom under [cache]",
-        ],
+    message, hint = plain(err).splitlines()[-2:]
+    assert process.returncode == 5
+    # What the last page of the disk takes is not known exactly.
+    needed = (
+        r"error: large: (\S+ [kM]B) are still to fetch, which needs \1 free in TMP/tmpfs0; 0 B are free, \1 too little"
     )
+    assert re.fullmatch(needed, message)
+    assert hint == "hint: free some space, choose another folder with --cache-dir, or lower disk-headroom under [cache]"
     (folder / "filler").unlink()
     hub.clear_requests()
     assert vcm("--cache-dir", folder, "sync").code == 0
