@@ -23,7 +23,7 @@ DIGESTS = {
 }
 INSTALLED = "Installed 1 model: 4.1 kB fetched, 12 B reused\n + frames  123456789012  installed\n"
 NOTHING = "Nothing to do: 1 model installed, no network used\n"
-COMMANDS = ["init", "add", "remove", "lock", "sync", "check", "verify", "list", "show", "path", "diff"]
+COMMANDS = ["init", "add", "remove", "lock", "sync", "check", "verify", "list", "show", "path", "diff", "cache"]
 
 
 @pytest.fixture

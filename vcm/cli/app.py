@@ -7,11 +7,6 @@ from typing import cast
 
 import typer
 
-# Each of these registers its commands, and the help lists them in this order.
-# isort: off
-from vcm.cli import beginning, locking, syncing, checking, upstream, demo  # noqa: F401
-
-# isort: on
 from vcm.cli.dispatch import app, fail
 from vcm.cli.interrupts import carried_through
 from vcm.cli.streams import take_streams

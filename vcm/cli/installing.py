@@ -25,6 +25,7 @@ def carry_out(
     folders: Sequence[Path] = (),
     skipped: Iterable[LockedModel] = (),
     asked_hub: bool = False,
+    whole: bool = True,
     json: bool,
 ) -> int:
     """Install models, say what became of each, and give the exit code.
@@ -36,11 +37,12 @@ def carry_out(
         folders: where to look for bytes first.
         skipped: locked models that are not for this machine, or in no group that was asked for.
         asked_hub: whether locking has used the network before.
+        whole: whether these are all models that the project uses here.
         json: whether to print one JSON document.
     """
     headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
     began = time.monotonic()
-    answers = session.install(session.store.plan(models), headroom, folders)
+    answers = session.install(session.store.plan(models), headroom, folders, whole=whole)
     seconds = time.monotonic() - began
     answers += [Synced(model=model, status="skipped") for model in skipped]
     _say_what_is_missing(answers, session, headroom)

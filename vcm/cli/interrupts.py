@@ -25,14 +25,14 @@ def carried_through(work: Callable[[], int]) -> int:
     received: list[int] = []
     heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
 
-    def handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    def handle(handler: Callable[[int, FrameType | None], None]) -> None:
         for each in heard:
             signal.signal(each, handler)
 
     def interrupt(number: int, _: FrameType | None) -> None:
         received.append(number)
         # Who asks twice does not disturb what is put away.
-        handle(signal.SIG_IGN)
+        handle(_disregard)
         # Not threading.Thread: the lock that it needs may be held by what was interrupted.
         _thread.start_new_thread(_end_at_last, (number,))
         raise KeyboardInterrupt
@@ -53,6 +53,11 @@ def _end(number: int, _: FrameType | None = None) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(128 + number)
+
+
+def _disregard(_number: int, _frame: FrameType | None) -> None:
+    # Not SIG_IGN: Python complains about a signal that came before it was set and is handled after.
+    pass
 
 
 def _end_at_last(number: int) -> None:

@@ -7,10 +7,12 @@ the place where the name stood. Everything a hub or a manifest says passes throu
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 LONGEST_NAME = 96
 MODEL_NAME = re.compile(rf"[a-z0-9](?:[a-z0-9._-]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?")
@@ -174,6 +176,8 @@ def first_collision(paths: Iterable[str]) -> tuple[str, str] | None:
 def _folded(path: str) -> str:
     if path.isascii():
         return path.lower()
+    import unicodedata
+
     # Canonical caseless matching, D145 of the Unicode standard: folding alone may leave another form.
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
-from vcm.core.lock import Lock, LockedFile, LockedModel
-from vcm.core.manifest import Manifest, Requirement
+from vcm.core.records import record
 from vcm.core.wording import did_you_mean
 from vcm.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from vcm.core.lock import Lock, LockedFile, LockedModel
+    from vcm.core.manifest import Manifest, Requirement
 
 
 class SnapshotState(StrEnum):
@@ -20,7 +24,7 @@ class SnapshotState(StrEnum):
     DAMAGED = "damaged"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class PlannedModel:
     """What happens to one model: its files to fetch and to link, or nothing.
 
@@ -45,7 +49,7 @@ class PlannedModel:
         return sum(file.size for file in self.reuse)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Plan:
     """What sync would do, model by model."""
 

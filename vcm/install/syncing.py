@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState
+from vcm.core.records import record
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted
 from vcm.errors import (
@@ -27,12 +26,13 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.install.nearby import Nearby
-from vcm.install.pools import workers
 from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.files import disk_errors, free_space, hash_file
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     # At run time it would bring the whole of HTTP, which a run with nothing to fetch does without.
     from vcm.install.transfer import Transfer
 
@@ -41,7 +41,7 @@ FILES_AT_ONCE = 8
 Status = Literal["installed", "present", "repaired", "skipped", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Synced:
     """What became of one model.
 
@@ -97,6 +97,9 @@ class Installer:
         """
         if not plan.changes:
             return [self._finish(each, {}) for each in plan.models]
+        # It brings concurrent.futures and logging, which a run with nothing to do is done without.
+        from vcm.install.pools import workers
+
         with disk_errors(self._store.root):
             self._store.blobs.prepare()
         check_space(plan, self._store, headroom)
@@ -125,25 +128,49 @@ class Installer:
         fetched, errors = self._collect(model, coming)
         if not errors:
             try:
-                self._build(model)
+                fetched += self._build(model)
             except VcmError as error:
                 errors.append(error)
         if errors:
             if planned.state is SnapshotState.DAMAGED:
-                # What cannot be repaired is not left standing: a program that can do without it may start.
-                with suppress(OSError):
-                    self._store.snapshots.discard(model.tree_digest)
+                self._discard_damaged(model)
             return Synced(model=model, status="failed", bytes_fetched=fetched, error=errors[0])
         status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
         return Synced(
             model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=max(0, model.size - fetched)
         )
 
-    def _build(self, model: LockedModel) -> None:
-        with disk_errors(self._store.root), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+    def _build(self, model: LockedModel, removals: int = 3) -> int:
+        """Make the snapshot; a blob that somebody removes meanwhile is obtained again, so many times at most.
+
+        Returns:
+            The bytes that came over the network for it.
+        """
+        with disk_errors(self._store.root):
+            try:
+                self._link(model)
+            except FileNotFoundError:
+                if not removals:
+                    raise
+            else:
+                return 0
+        gone = [file for file in model.files if not self._store.blobs.has(file.sha256, file.size)]
+        fetched = sum(self._obtain([(model, file)]).bytes_fetched for file in gone)
+        return fetched + self._build(model, removals - 1)
+
+    def _link(self, model: LockedModel) -> None:
+        with self._store.blobs.exclusive(model.tree_digest, self._cancelled):
             if self._store.snapshots.state(model) is not SnapshotState.INSTALLED:
                 self._store.blobs.settle()
                 self._store.snapshots.build(model, self._store.blobs.path)
+
+    def _discard_damaged(self, model: LockedModel) -> None:
+        """What cannot be repaired is not left standing: a program that can do without it may start."""
+        snapshots = self._store.snapshots
+        with suppress(OSError), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+            # Another process may have had more luck.
+            if snapshots.state(model) is SnapshotState.DAMAGED:
+                snapshots.discard(model.tree_digest)
 
     def _collect(self, model: LockedModel, coming: dict[str, Future[Fetched]]) -> tuple[int, list[VcmError]]:
         """Wait for all files of a model: the bytes that came for them over the network, and what failed."""

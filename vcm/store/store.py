@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from functools import cached_property
 
-from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, SnapshotState, make_plan
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
 from vcm.store.snapshots import SnapshotStore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from vcm.core.lock import LockedFile, LockedModel
+    from vcm.store.registry import ModelRegistry
 
 
 class Store:
@@ -19,6 +25,13 @@ class Store:
         self.root = root
         self.blobs = BlobStore(root)
         self.snapshots = SnapshotStore(root)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """What is installed here, and for which projects."""
+        from vcm.store.registry import ModelRegistry
+
+        return ModelRegistry(self.root / "registry.json")
 
     def plan(self, models: Iterable[LockedModel]) -> Plan:
         """What sync would do for these models, as things stand on the disk now.
@@ -32,6 +45,7 @@ class Store:
             present = {
                 file.sha256
                 for model in models
+                if states[model.tree_digest] is not SnapshotState.INSTALLED
                 for file in model.files
                 if self._has(file, damaged=states[model.tree_digest] is SnapshotState.DAMAGED)
             }
