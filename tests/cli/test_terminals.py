@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from vcm.cli.output import table
+from vcm.testing import Fault
 
 if sys.platform == "win32":
     pytest.skip("there are no such terminals there", allow_module_level=True)
@@ -157,3 +160,29 @@ def test_standard_error_that_is_full(unbuffered, locked, vcm, project):
             "Installed 1 model: 4.1 kB fetched, 12 B reused",
         )
         assert run_with(["show", "nothing"], stdout=subprocess.PIPE, stderr=full, env=environment).returncode == 2
+
+
+def test_a_disk_that_fills_up_on_the_way(hub, manifest, vcm, vcm_process, tmpfs, plain):
+    folder = tmpfs("size=3m")
+    hub.add_repo("acme/large", {"large.onnx": bytes(2_000_000)}, commit="12" * 20)
+    manifest('[models.large]\nrepo = "acme/large"\n[cache]\ndisk-headroom = 1\n')
+    assert vcm("lock").code == 0
+    hub.fail(Fault(origin="cdn", stall_after=1_000_000, delay=2.0))
+    process = vcm_process("--cache-dir", folder, "sync")
+    while not any(each.stat().st_size == 1_000_000 for each in folder.glob("partial/*")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as stream:
+        while stream.write(bytes(4096)):
+            pass
+    _, err = process.communicate(timeout=20)
+    message, hint = plain(err).splitlines()[-2:]
+    assert process.returncode == 5
+    # Nobody can tell exactly what the last pages of a disk hold.
+    needed = r"error: large: (\S+ kB) are still to fetch, which needs \1 free in TMP/tmpfs0; .* free, .* kB too little"
+    assert re.fullmatch(needed, message)
+    assert hint == "hint: free some space, choose another folder with --cache-dir, or lower disk-headroom under [cache]"
+    (folder / "filler").unlink()
+    hub.clear_requests()
+    assert vcm("--cache-dir", folder, "sync").code == 0
+    assert ["bytes=1" in request.headers["range"] for request in hub.requests if request.origin == "cdn"] == [True]

@@ -219,6 +219,17 @@ def test_a_commit_that_another_has_rewritten_is_caught(hub, locked, install):
     assert isinstance(result.error, ModelChecksumError)
 
 
+def test_bytes_of_this_machine_count_as_done(locked, session, install, tmp_path):
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    (folder / "anything").write_bytes(SHARED)
+    within = session()
+    install(locked, folders=[folder], within=within)
+    notes = within.reporter
+    assert notes.kept_bytes == {"a/shared.safetensors": len(SHARED)}
+    assert sum(notes.kept_bytes.values()) + sum(notes.progress.values()) == notes.tasks[0][1]
+
+
 @pytest.mark.parametrize("change", [b"x" * 5000, SHARED[:-1], SHARED + b"x", b""])
 def test_a_damaged_blob_is_fetched_again(hub, cache, locked, install, change):
     install(locked[:1])

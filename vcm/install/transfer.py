@@ -80,6 +80,8 @@ class Transfer:
                     and there is not None
                     and (wanted.size == there or (wanted.size is None and self._blobs.is_whole(wanted.sha256, there)))
                 ):
+                    # Another process has brought it meanwhile.
+                    self._reporter.kept(wanted.label, there)
                     return Fetched(wanted.sha256, there, 0)
                 self._check_access(wanted)
                 return self._fetch_exclusively(wanted)
