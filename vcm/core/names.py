@@ -152,6 +152,10 @@ def first_collision(paths: Iterable[str]) -> tuple[str, str] | None:
     They collide when a file system that ignores case or Unicode form (macOS, Windows) takes them for one, or when
     one is a file where the other needs a folder.
     """
+    paths = list(paths)
+    whole = "\0".join(paths)
+    if whole.isascii() and "/" not in whole and len(set(whole.lower().split("\0"))) == len(paths):
+        return None
     files: dict[str, str] = {}
     folders: dict[str, str] = {}
     passed = {""}
