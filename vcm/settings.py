@@ -116,8 +116,15 @@ def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
 
 
 def colors_are_unwanted(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether NO_COLOR is set: https://no-color.org."""
-    return bool((os.environ if environ is None else environ).get("NO_COLOR"))
+    """Whether NO_COLOR is set (https://no-color.org), or the terminal knows none (TERM=dumb)."""
+    environ = os.environ if environ is None else environ
+    return bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+
+
+def terminal_is_plain(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether what looks like a terminal cannot move its cursor (TERM=dumb), or is read as a log (CI)."""
+    environ = os.environ if environ is None else environ
+    return environ.get("TERM") == "dumb" or environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def _first(environ: Mapping[str, str], *variables: str) -> str | None:

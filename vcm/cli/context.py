@@ -92,7 +92,7 @@ def open_session(project: Project, manifest: Manifest | None, freshness: Freshne
         project_dir=project.folder,
     )
     reporter = make_reporter(quiet=_options.quiet, verbose=_options.verbosity > 0)
-    return Session(settings, reporter, Event(), freshness=freshness)
+    return Session(settings, reporter, Event(), freshness=freshness, project=project.folder)
 
 
 def chosen_groups(groups: list[str], all_groups: bool) -> tuple[str, ...]:

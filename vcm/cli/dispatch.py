@@ -38,6 +38,7 @@ COMMANDS = {
     "path": "checking",
     "outdated": "upstream",
     "diff": "upstream",
+    "cache": "cache",
     "demo": "demo",
 }
 _registered: dict[str, typer.Typer] = {}

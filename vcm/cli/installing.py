@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ def carry_out(
     folders: Sequence[Path] = (),
     skipped: Iterable[LockedModel] = (),
     asked_hub: bool = False,
+    whole: bool = True,
     json: bool,
 ) -> int:
     """Install models, say what became of each, and give the exit code.
@@ -34,17 +36,20 @@ def carry_out(
         folders: where to look for bytes first.
         skipped: locked models that are not for this machine, or in no group that was asked for.
         asked_hub: whether locking has used the network before.
+        whole: whether these are all models that the project uses here.
         json: whether to print one JSON document.
     """
     headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
-    answers = session.install(session.store.plan(models), headroom, folders)
+    began = time.monotonic()
+    answers = session.install(session.store.plan(models), headroom, folders, whole=whole)
+    seconds = time.monotonic() - began
     answers += [Synced(model=model, status="skipped") for model in skipped]
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
     errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
     if json:
         output.print_json(output.sync_document(answers), errors)
     else:
-        output.print_sync(answers, asked_hub=asked_hub)
+        output.print_sync(answers, asked_hub=asked_hub, seconds=seconds)
     _print_failures(answers, optional)
     return errors[0].exit_code if errors else 0
 

@@ -128,25 +128,49 @@ class Installer:
         fetched, errors = self._collect(model, coming)
         if not errors:
             try:
-                self._build(model)
+                fetched += self._build(model)
             except VcmError as error:
                 errors.append(error)
         if errors:
             if planned.state is SnapshotState.DAMAGED:
-                # What cannot be repaired is not left standing: a program that can do without it may start.
-                with suppress(OSError):
-                    self._store.snapshots.discard(model.tree_digest)
+                self._discard_damaged(model)
             return Synced(model=model, status="failed", bytes_fetched=fetched, error=errors[0])
         status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
         return Synced(
             model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=max(0, model.size - fetched)
         )
 
-    def _build(self, model: LockedModel) -> None:
-        with disk_errors(self._store.root), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+    def _build(self, model: LockedModel, removals: int = 3) -> int:
+        """Make the snapshot; a blob that somebody removes meanwhile is obtained again, so many times at most.
+
+        Returns:
+            The bytes that came over the network for it.
+        """
+        with disk_errors(self._store.root):
+            try:
+                self._link(model)
+            except FileNotFoundError:
+                if not removals:
+                    raise
+            else:
+                return 0
+        gone = [file for file in model.files if not self._store.blobs.has(file.sha256, file.size)]
+        fetched = sum(self._obtain([(model, file)]).bytes_fetched for file in gone)
+        return fetched + self._build(model, removals - 1)
+
+    def _link(self, model: LockedModel) -> None:
+        with self._store.blobs.exclusive(model.tree_digest, self._cancelled):
             if self._store.snapshots.state(model) is not SnapshotState.INSTALLED:
                 self._store.blobs.settle()
                 self._store.snapshots.build(model, self._store.blobs.path)
+
+    def _discard_damaged(self, model: LockedModel) -> None:
+        """What cannot be repaired is not left standing: a program that can do without it may start."""
+        snapshots = self._store.snapshots
+        with suppress(OSError), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+            # Another process may have had more luck.
+            if snapshots.state(model) is SnapshotState.DAMAGED:
+                snapshots.discard(model.tree_digest)
 
     def _collect(self, model: LockedModel, coming: dict[str, Future[Fetched]]) -> tuple[int, list[VcmError]]:
         """Wait for all files of a model: the bytes that came for them over the network, and what failed."""

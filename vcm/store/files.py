@@ -21,6 +21,9 @@ READ_ONLY = 0o444
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FICLONE = 0x40049409  # linux/fs.h
+_NO_REFLINKS = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EXDEV)
+_without_reflinks: set[tuple[int, int]] = set()
+"""Pairs of devices between which no bytes can be shared, as this process has found out."""
 
 
 @contextmanager
@@ -177,6 +180,9 @@ def _reflink(source: Path, target: Path) -> bool:
         import fcntl
     except ImportError:
         return False
+    devices = source.stat().st_dev, target.parent.stat().st_dev
+    if devices in _without_reflinks:
+        return False
     try:
         with source.open("rb") as reading, target.open("xb") as writing:
             fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
@@ -187,6 +193,8 @@ def _reflink(source: Path, target: Path) -> bool:
                 target.unlink()
         if error.errno in _FULL:
             raise
+        if error.errno in _NO_REFLINKS:
+            _without_reflinks.add(devices)
         return False
     target.chmod(READ_ONLY)
     return True

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _LARGEST_RECORD = 1 << 28
 """Bytes; the record of a million files."""
 
+_MOST_RIVALS = 10
+"""How often in a row something wrong is taken away before what keeps putting it there is an error."""
+
 Stamp = tuple[int, int, int]
 """Size in bytes, modification time in nanoseconds, inode."""
 
@@ -115,8 +118,11 @@ class SnapshotStore:
     def build(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
         """Make the snapshot out of blobs that are known to be whole; a damaged one in its place is replaced.
 
+        What another process has put there meanwhile stays, if it is right: somebody may be reading it.
+
         Raises:
-            OSError: the disk refused; nothing new is visible then.
+            FileNotFoundError: a blob is gone.
+            OSError: the disk refused; what is visible then is right.
         """
         target = self.path(model.tree_digest)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,13 +131,31 @@ class SnapshotStore:
         try:
             _fill(building, model.files, blob_path)
             stamps = _stamps(building) or {}
-            self.discard(model.tree_digest)
-            building.rename(target)
-            sync_folder(self.folder)
-            self._record(model.tree_digest, stamps)
+            if self._put(building, model):
+                sync_folder(self.folder)
+                with suppress(OSError):
+                    # Without a record the next look reads the files once more.
+                    self._record(model.tree_digest, stamps)
         finally:
             remove_folder(building)
         return target
+
+    def _put(self, building: Path, model: LockedModel) -> bool:
+        """Give a finished folder its name; False where a snapshot that is right has it already."""
+        target = self.path(model.tree_digest)
+        for _ in range(_MOST_RIVALS):
+            try:
+                building.rename(target)
+            except OSError:
+                if not os.path.lexists(target):
+                    raise
+                if self.state(model) is SnapshotState.INSTALLED:
+                    return False
+                self.discard(model.tree_digest)
+            else:
+                return True
+        building.rename(target)
+        return True
 
     def forget(self, tree_digest: str) -> None:
         """Forget when a snapshot was verified: the next look hashes every byte."""
@@ -158,7 +182,8 @@ class SnapshotStore:
     def _record(self, tree_digest: str, stamps: dict[str, Stamp]) -> None:
         self.record_folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(stamps, sort_keys=True, indent=0)
-        replace_file(self.record_folder / f"{tree_digest}.json", text.encode())
+        # A record that a loss of power takes costs one more reading of the files.
+        replace_file(self.record_folder / f"{tree_digest}.json", text.encode(), durable=False)
 
 
 def _fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], Path]) -> None:

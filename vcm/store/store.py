@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from vcm.core.lock import LockedFile, LockedModel
     from vcm.store.blobs import BlobStore
+    from vcm.store.registry import ModelRegistry
 
 
 class Store:
@@ -30,6 +31,13 @@ class Store:
         from vcm.store.blobs import BlobStore
 
         return BlobStore(self.root)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """What is installed here, and for which projects."""
+        from vcm.store.registry import ModelRegistry
+
+        return ModelRegistry(self.root / "registry.json")
 
     def plan(self, models: Iterable[LockedModel]) -> Plan:
         """What sync would do for these models, as things stand on the disk now.

@@ -1,0 +1,99 @@
+"""What vcm promises of its speed, and how a measurement is held against it: printed, nothing fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.bench.contestants import ARIA2C, CURL, HF, VCM
+from tests.bench.timing import Summary, print_table
+
+MOST_MEBIBYTES = 120
+"""What a download may use, whatever its size and number of files."""
+
+MOST_MICROSECONDS = 1000
+"""What ``vcm.require`` may take in a process that has called it before."""
+
+PASS, TYPER, HASHING = "python -c pass", "python -c 'import typer'", "xargs openssl dgst"
+SYNC, CHECK, GATE, VERIFY = "vcm sync", "vcm check", "vcm.gate()", "vcm verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """How much of a peer's time something of vcm's may take.
+
+    Attributes:
+        own: the name of the contestant that is vcm's.
+        peer: the other one's.
+        at_most: the greatest ratio of their seconds.
+        cases: for downloads: the cases it is about.
+        tls: for downloads: whether it is about https; None: about both.
+        is_far: for downloads: whether it is about a hub that is far away; None: about both.
+    """
+
+    own: str
+    peer: str
+    at_most: float
+    cases: Sequence[str] = ()
+    tls: bool | None = None
+    is_far: bool | None = None
+
+
+_LARGE = ("large", "shards")
+TARGETS = (
+    Target(VCM, HF, 0.5, _LARGE, tls=False),
+    Target(VCM, ARIA2C, 0.45, _LARGE, tls=False),
+    Target(VCM, CURL, 1.0, _LARGE, tls=False),
+    Target(VCM, HF, 0.8, _LARGE, tls=True),
+    Target(VCM, ARIA2C, 1.0, _LARGE, tls=True),
+    Target(VCM, HF, 0.35, ("small",), is_far=False),
+    Target(VCM, HF, 0.4, ("small",), is_far=True),
+    Target(VCM, HF, 0.4, ("repos",)),
+    Target(SYNC, TYPER, 1.5),
+    Target(CHECK, TYPER, 1.5),
+    Target(GATE, PASS, 3.0),
+    Target(VERIFY, HASHING, 1.0),
+)
+
+
+def of_download(case: str, *, tls: bool, is_far: bool) -> list[Target]:
+    """The targets of one way to download a case."""
+    return [
+        target
+        for target in TARGETS
+        if case in target.cases and target.tls in (None, tls) and target.is_far in (None, is_far)
+    ]
+
+
+def print_targets(measured: Mapping[str, Summary], targets: Iterable[Target]) -> None:
+    """Say of each target whose two contestants took part whether it is met, and by how much.
+
+    The ratio of the medians decides; that of the quickest rounds is what a quiet machine would say.
+    """
+    rows = [
+        _row(f"{target.own} / {target.peer}", target.at_most, own.seconds / peer.seconds, own.quickest / peer.quickest)
+        for target in targets
+        if (own := measured.get(target.own)) and (peer := measured.get(target.peer))
+    ]
+    if rows:
+        print_table("targets", ("", "at most", "median", "quickest", ""), rows)
+
+
+def print_memory(measured: Mapping[str, Summary]) -> None:
+    """Say whether a download kept to the memory that it may use."""
+    if VCM in measured:
+        peak = measured[VCM].mebibytes
+        print_table(
+            "",
+            ("", "at most", "seen", ""),
+            [(f"{VCM}, MiB", str(MOST_MEBIBYTES), f"{peak:.0f}", met(peak < MOST_MEBIBYTES))],
+        )
+
+
+def met(is_met: bool) -> str:
+    """The word for a target that is met, or not."""
+    return "met" if is_met else "MISSED"
+
+
+def _row(name: str, at_most: float, middle: float, quickest: float) -> tuple[str, ...]:
+    return name, f"{at_most:.2f}", f"{middle:.2f}", f"{quickest:.2f}", met(middle <= at_most)
