@@ -36,7 +36,7 @@ _DAMAGED_HINT = "take one whole version of it from version control, then run vcm
 # A file that lock_text wrote, unless its path needs escapes or it is as large as no file is.
 _ROW = re.compile(
     r'  \{ path = "([^"\\\x00-\x1f\x7f]+)", size = (0|[1-9][0-9]{0,17}), '
-    rf'sha256 = "({names.SHA256.pattern})"(?:, oid = "({names.COMMIT.pattern})")? \}},\n'
+    rf'sha256 = "({names.SHA256})"(?:, oid = "({names.COMMIT})")? \}},\n'
 )
 _FILE_KEYS = frozenset({"path", "size", "sha256", "oid"})
 
@@ -285,7 +285,7 @@ def _model(table: Table) -> LockedModel:
 
 def _model_fields(table: Table, name: str) -> LockedModel:
     source = table.required_text("source", _one_of("huggingface", "url"))
-    texts = {attribute: table.text(key, _CHECKS.get(key)) for key, attribute in _TEXT_KEYS if attribute != "source"}
+    texts = {attribute: table.text(key, _CHECKS[key]) for key, attribute in _TEXT_KEYS if key != "source"}
     needed = ("url",) if source == "url" else ("repo", "commit")
     for key in needed:
         if texts[key] is None:

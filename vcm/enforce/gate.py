@@ -13,7 +13,6 @@ from vcm.core.plan import models_in_scope
 from vcm.core.policy import refuse_violations
 from vcm.core.records import record
 from vcm.core.wording import did_you_mean
-from vcm.enforce.remembering import RememberingProject
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
 from vcm.settings import cache_folder, hub_endpoint, project_folder
 from vcm.store.files import disk_errors
@@ -189,6 +188,8 @@ def require(name: str, project: str | Path | None = None) -> Path:
         ModelChecksumError: a file is missing, extra or changed.
         ConfigError: there is no such model, or manifest, lock or environment cannot be used.
     """
+    from vcm.enforce.remembering import RememberingProject
+
     opened = RememberingProject(open_project(project).folder)
     manifest = opened.manifest()
     models = _locked_models(opened, manifest, name)
