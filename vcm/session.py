@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -19,6 +19,7 @@ from vcm.core.policy import is_undecided, refuse_violations
 from vcm.core.reporter import Reporter
 from vcm.errors import RegistryError
 from vcm.settings import Settings
+from vcm.store.files import disk_errors
 from vcm.store.hub_cache import HubCache
 from vcm.store.project import Project
 from vcm.store.store import Store
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vcm.core.outdated import News
     from vcm.core.upstream import Confirmation
     from vcm.hub.client import HubClient
+    from vcm.install.nearby import Nearby
     from vcm.install.syncing import Synced
     from vcm.install.transfer import Transfer
 
@@ -227,7 +229,6 @@ class Session:
             DiskSpaceError: there is not enough room.
             VcmError: the store cannot be written, or a folder is none.
         """
-        from vcm.install.nearby import Nearby
         from vcm.install.syncing import Installer
 
         installer = Installer(
@@ -235,10 +236,24 @@ class Session:
             transfer=None if self.settings.offline else lambda: self._connect()[1],
             file_url=self._file_url,
             reporter=self.reporter,
-            nearby=Nearby(folders),
+            nearby=self._nearby(folders),
             cancelled=self.cancelled,
         )
         return installer.install(plan, headroom)
+
+    def supplied(self, plan: Plan, folders: Sequence[Path] = ()) -> Plan:
+        """The plan, with what this machine may have of the bytes to fetch; nothing is hashed.
+
+        Raises:
+            VcmError: the store cannot be read, or a folder is none.
+        """
+        with disk_errors(self.store.root):
+            return replace(plan, supplies=self._nearby(folders).supplies(plan))
+
+    def _nearby(self, folders: Sequence[Path]) -> Nearby:
+        from vcm.install.nearby import Nearby
+
+        return Nearby(self.store, HubCache(self.settings.hub_cache), folders)
 
     def news(self, models: Sequence[LockedModel], manifest: Manifest) -> list[News]:
         """What is new of locked models, in the order given; what fails for one does not hide the others.

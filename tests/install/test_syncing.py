@@ -280,7 +280,10 @@ def test_offline_and_not_there(hub, locked, install):
         assert isinstance(error, ModelDownloadError)
         assert results[name].status == "failed"
         assert (error.error_code, error.exit_code, error.model) == (NOT_INSTALLED, 1, name)
-        assert error.message == "not in the store, and this run is offline (5.0 kB)"
+        assert error.message == (
+            "2 files are not in the store, and this run is offline: own.safetensors (5.0 kB) and "
+            "shared.safetensors (5.0 kB)"
+        )
         assert error.hint == ("run vcm sync where the hub can be reached, or name a folder that has it with --from DIR")
     assert hub.requests == []
 

@@ -37,7 +37,8 @@ def carry_out(
         json: whether to print one JSON document.
     """
     headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
-    answers = session.install(session.store.plan(models), headroom, folders)
+    plan = session.store.plan(models, session.reporter, session.cancelled)
+    answers = session.install(plan, headroom, folders)
     answers += [Synced(model=model, status="skipped") for model in skipped]
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
     errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
