@@ -57,6 +57,7 @@ def snapshot(layout, hub, manifest, vcm, cache) -> Path:
     manifest('[models.deep]\nrepo = "acme/deep"\n')
     assert vcm("sync").code == 0
     hub.clear_requests()
+    path: Path
     (path,) = (cache / "snapshots").iterdir()
     assert path.joinpath("config.json").samefile(blob(cache, "config.json")) == (layout == "linked")
     return path

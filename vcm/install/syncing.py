@@ -108,7 +108,7 @@ class Installer:
         check_space(unlinked, self._store, headroom)
         here = self._taker.take(plan, found)
         missing = [sources for sha256, sources in sources_of(plan).items() if sha256 not in here]
-        if missing:
+        if missing and self._transfer is not None:
             files = [sources[0][1] for sources in missing]
             check_space(files, self._store, headroom)
             self._reporter.started(f"fetching {counted(len(files), 'file')}", sum(file.size for file in files))
