@@ -72,6 +72,7 @@ class Notes(Reporter):
     def kept(self, label: str, count: int) -> None:
         with self._lock:
             self.kept_bytes[label] += count
+            self.progress[label] += count
 
     def advanced(self, label: str, count: int) -> None:
         with self._lock:

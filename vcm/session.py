@@ -19,6 +19,7 @@ from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count
 from vcm.errors import DiskSpaceError, RegistryError
 from vcm.settings import Settings
+from vcm.store.files import disk_errors
 from vcm.store.project import Project
 from vcm.store.store import Store
 from vcm.store.using import StoreUse
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from vcm.core.outdated import News
     from vcm.core.upstream import Confirmation
     from vcm.hub.client import HubClient
+    from vcm.install.nearby import Nearby
     from vcm.install.syncing import Installer, Synced
     from vcm.install.transfer import Transfer
 
@@ -240,7 +242,6 @@ class Session:
             DiskSpaceError: there is not enough room.
             VcmError: the store cannot be written, or a folder is none.
         """
-        from vcm.install.nearby import Nearby
         from vcm.install.syncing import Installer
 
         installer = Installer(
@@ -248,7 +249,7 @@ class Session:
             transfer=None if self.settings.offline else lambda: self._connect()[1],
             file_url=self._file_url,
             reporter=self.reporter,
-            nearby=Nearby(folders),
+            nearby=self._nearby(folders),
             cancelled=self.cancelled,
         )
         models = [each.model for each in plan.models]
@@ -292,6 +293,23 @@ class Session:
         if self.store.plan([each.model for each in sound]).models == tuple(sound):
             return plan
         return self.store.plan([each.model for each in plan.models])
+
+    def supplied(self, plan: Plan, folders: Sequence[Path] = ()) -> Plan:
+        """The plan, with what this machine may have of the bytes to fetch; nothing is hashed.
+
+        Raises:
+            VcmError: the store cannot be read, or a folder is none.
+        """
+        from dataclasses import replace
+
+        with disk_errors(self.store.root):
+            return replace(plan, supplies=self._nearby(folders).supplies(plan))
+
+    def _nearby(self, folders: Sequence[Path]) -> Nearby:
+        from vcm.install.nearby import Nearby
+        from vcm.store.hub_cache import HubCache
+
+        return Nearby(self.store, HubCache(self.settings.hub_cache), folders)
 
     def news(self, models: Sequence[LockedModel], manifest: Manifest) -> list[News]:
         """What is new of locked models, in the order given; what fails for one does not hide the others.

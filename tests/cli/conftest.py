@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import oid_of
 from vcm.testing import HubSimulator, SimulatedRepo
 
 COMMIT = "1234567890" * 4
@@ -101,6 +103,40 @@ def assert_store_is_whole(cache: Path) -> Callable[[], None]:
             assert hashlib.sha256(text).hexdigest() == snapshot.name
 
     return look
+
+
+@pytest.fixture
+def hf_cache(tmp_path: Path) -> Path:
+    """The user's Hugging Face cache, which may not exist."""
+    return tmp_path / "hf-home" / "hub"
+
+
+@pytest.fixture
+def hf_repo(hf_cache: Path) -> Callable[..., Path]:
+    """Puts a repo into the cache as the official client does: large files under their SHA-256, others as git blobs."""
+
+    def put(
+        repo: str, files: dict[str, bytes], refs: dict[str, str], commit: str = COMMIT, *, plain: bool = False
+    ) -> Path:
+        folder: Path = hf_cache / f"models--{repo.replace('/', '--')}"
+        for path, data in files.items():
+            target = folder / "snapshots" / commit / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if plain:
+                target.write_bytes(data)
+                continue
+            name = hashlib.sha256(data).hexdigest() if path.endswith((".safetensors", ".bin")) else oid_of(data)
+            blob = folder / "blobs" / name
+            blob.parent.mkdir(exist_ok=True)
+            blob.write_bytes(data)
+            target.symlink_to(os.path.relpath(blob, target.parent))
+        for name, target_commit in refs.items():
+            ref = folder / "refs" / name
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            ref.write_text(target_commit)
+        return folder
+
+    return put
 
 
 @pytest.fixture

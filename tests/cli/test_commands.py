@@ -305,6 +305,7 @@ def test_sync_dry_run(wants_frames, project, cache, vcm):
             }
         ],
         "bytes_to_fetch": 4096,
+        "bytes_supplied": {"store": 0, "hub_cache": 0, "folders": 0, "partial": 0},
     }
     assert not (cache / "snapshots").exists()
 
@@ -358,7 +359,7 @@ def test_sync_from_a_folder(locked, tmp_path, vcm, hub):
     assert (result.code, result.out, result.err) == (
         0,
         "Installed 1 model: 0 B fetched, 4.1 kB reused\n + frames  123456789012  installed\n",
-        "fetching 1 file, 4.1 kB\n",
+        "taking 1 file from this machine, 4.1 kB\n",
     )
     assert hub.requests == []
     assert vcm("verify").code == 0

@@ -11,8 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -196,39 +194,6 @@ def test_what_is_there_stays(arguments, config, project, vcm, plain, hf_repo):
 
 
 # From a Hugging Face cache
-
-
-@pytest.fixture
-def hf_cache(tmp_path) -> Path:
-    return Path(tmp_path / "hf-home" / "hub")
-
-
-@pytest.fixture
-def hf_repo(hf_cache) -> Callable[..., Path]:
-    """Puts a repo into the cache as the official client does: large files under their SHA-256, others as git blobs."""
-
-    def put(
-        repo: str, files: dict[str, bytes], refs: dict[str, str], commit: str = COMMIT, *, plain: bool = False
-    ) -> Path:
-        folder: Path = hf_cache / f"models--{repo.replace('/', '--')}"
-        for path, data in files.items():
-            target = folder / "snapshots" / commit / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if plain:
-                target.write_bytes(data)
-                continue
-            name = hashlib.sha256(data).hexdigest() if path.endswith((".safetensors", ".bin")) else oid_of(data)
-            blob = folder / "blobs" / name
-            blob.parent.mkdir(exist_ok=True)
-            blob.write_bytes(data)
-            target.symlink_to(os.path.relpath(blob, target.parent))
-        for name, target_commit in refs.items():
-            ref = folder / "refs" / name
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            ref.write_text(target_commit)
-        return folder
-
-    return put
 
 
 FRAMES = {"config.json": CONFIG, "model.safetensors": WEIGHTS}

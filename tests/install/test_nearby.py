@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
+from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.plan import Origin, make_plan
 from vcm.errors import ConfigError
 from vcm.install.nearby import Nearby
+from vcm.store.hub_cache import HubCache
+from vcm.store.store import Store
 
 WEIGHTS = hashlib.shake_128(b"weights").digest(4000)
 
@@ -20,37 +25,61 @@ def stick(tmp_path):
     return folder
 
 
-def test_files_are_found_by_size_and_those_of_the_same_name_come_first(stick):
-    (stick / "deep" / "er").mkdir(parents=True)
-    for path in ("a.bin", "deep/er/model.safetensors", "z.bin", "other.bin"):
+@pytest.fixture
+def nearby(cache):
+    """Looks in an empty store, in no Hugging Face cache, and in the folders that are named."""
+
+    def look(*folders: Path, size: int, path: str = "x", sha256: str = "0" * 64) -> list[Path]:
+        file = LockedFile(path, size, sha256)
+        model = LockedModel(name="m", source="huggingface", repo="acme/m", commit="1" * 40, files=(file,))
+        found = list(Nearby(Store(cache), HubCache(None), folders).candidates([(model, file)]))
+        assert all((each.origin, each.may_link) == (Origin.FOLDERS, False) for each in found)
+        return [each.path for each in found]
+
+    return look
+
+
+def test_files_are_found_by_size_and_the_likeliest_come_first(stick, nearby):
+    names = ("a.bin", "deep/model.safetensors", f"sha256-{'0' * 64}", "deep/onnx/model.safetensors", "z.bin")
+    for path in (*names, "other.bin"):
+        (stick / path).parent.mkdir(parents=True, exist_ok=True)
         (stick / path).write_bytes(b"x" * (5 if path != "other.bin" else 6))
-    found = Nearby([stick]).candidates(5, "onnx/model.safetensors")
-    assert found[0] == stick / "deep" / "er" / "model.safetensors"
-    assert set(found[1:]) == {stick / "a.bin", stick / "z.bin"}
-    assert Nearby([stick]).candidates(7, "a.bin") == []
-    assert Nearby([]).candidates(5, "a.bin") == []
+    found = nearby(stick, size=5, path="onnx/model.safetensors")
+    assert found[:3] == [stick / names[2], stick / names[3], stick / names[1]]
+    assert set(found[3:]) == {stick / "a.bin", stick / "z.bin"}
+    assert nearby(stick, size=7) == []
+    assert nearby(size=5) == []
 
 
 @pytest.mark.parametrize("kind", ["missing", "file"])
-def test_what_is_no_folder_is_said(stick, kind):
+def test_what_is_no_folder_is_said(stick, kind, nearby):
     path = stick / "x"
     if kind == "file":
         path.write_bytes(b"")
     with pytest.raises(ConfigError) as caught:
-        Nearby([stick, path])
+        nearby(stick, path, size=1)
     assert str(caught.value) == f"--from {path}: no such folder"
     assert caught.value.hint == "name a folder that holds the files"
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_what_is_no_file_is_passed_by(stick):
+def test_what_is_no_file_is_passed_by(stick, nearby):
     os.mkfifo(stick / "pipe")
     (stick / "dangling").symlink_to("nowhere")
     (stick / "loop").symlink_to("loop")
     (stick / "up").symlink_to("..")
     (stick / "empty").write_bytes(b"")
-    assert Nearby([stick]).candidates(0, "x") == [stick / "empty"]
+    # A folder may be one of links, as the snapshots of the Hugging Face cache are: each file counts once.
+    (stick / "link").symlink_to("empty")
+    assert nearby(stick, size=0) == [stick / "empty"]
+
+
+def test_folders_are_looked_through_only_when_something_is_asked(stick, cache, monkeypatch):
+    nearby = Nearby(Store(cache), HubCache(stick), [stick])
+    monkeypatch.setattr(os, "walk", None)
+    monkeypatch.setattr(os, "scandir", None)
+    assert nearby.found(make_plan([], {}, ())) == {}
 
 
 @pytest.fixture
@@ -107,7 +136,7 @@ def test_the_right_file_among_wrong_ones_is_found(hub, synced, stick):
 def test_a_file_that_is_gone_meanwhile_is_no_reason_to_fail(hub, synced, stick, name):
     file = stick / name
     file.write_bytes(WEIGHTS)
-    result = synced(stick, when_started=file.unlink)
+    result = synced(stick, when_started=lambda: file.unlink(missing_ok=True))
     assert (result.status, result.error) == ("installed", None)
     assert result.bytes_fetched == 4000
 

@@ -226,8 +226,8 @@ def test_bytes_of_this_machine_count_as_done(locked, session, install, tmp_path)
     within = session()
     install(locked, folders=[folder], within=within)
     notes = within.reporter
-    assert notes.kept_bytes == {"a/shared.safetensors": len(SHARED)}
-    assert sum(notes.kept_bytes.values()) + sum(notes.progress.values()) == notes.tasks[0][1]
+    assert notes.tasks[0] == ("taking 1 file from this machine", len(SHARED))
+    assert sum(notes.progress.values()) == sum(size for _, size in notes.tasks)
 
 
 @pytest.mark.parametrize("change", [b"x" * 5000, SHARED[:-1], SHARED + b"x", b""])
@@ -294,7 +294,10 @@ def test_offline_and_not_there(hub, locked, install):
         assert isinstance(error, ModelDownloadError)
         assert results[name].status == "failed"
         assert (error.error_code, error.exit_code, error.model) == (NOT_INSTALLED, 1, name)
-        assert error.message == "not in the store, and this run is offline (5.0 kB)"
+        assert error.message == (
+            "2 files are not in the store, and this run is offline: own.safetensors (5.0 kB) and "
+            "shared.safetensors (5.0 kB)"
+        )
         assert error.hint == ("run vcm sync where the hub can be reached, or name a folder that has it with --from DIR")
     assert hub.requests == []
 
@@ -425,11 +428,11 @@ def test_what_another_process_has_repaired_is_not_discarded(hub, cache, locked, 
     store.blobs.discard(own.sha256)
     hub.fail(Fault(path="*own.safetensors", status=404, times=None))
 
-    def repair():
+    def repair(*_: object) -> None:
         damaged.write_bytes(weights("a"))
 
     within = session()
-    within.reporter.on_start = repair
+    within.reporter.file_started = repair
     results = install(locked, within=within)
     assert results["a"].status == "failed"
     assert store.snapshots.state(locked[0]) is SnapshotState.INSTALLED

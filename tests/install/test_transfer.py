@@ -200,7 +200,7 @@ def test_the_next_run_goes_on_where_the_last_one_was(hub, fetching, wanted, offs
     second = fetching()
     assert second.transfer.fetch(wanted).bytes_fetched == len(DATA) - offset
     assert ranges(hub) == [f"bytes={offset}-"]
-    assert second.notes.already == {wanted.label: offset}
+    assert second.notes.kept_bytes == {wanted.label: offset}
     assert_whole(second, wanted)
 
 

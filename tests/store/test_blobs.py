@@ -69,24 +69,6 @@ def test_damage(blobs):
     assert not blobs.is_whole(DIGEST, 500)
 
 
-def test_admit_copy(blobs, tmp_path):
-    source = tmp_path / "source"
-    source.write_bytes(CONTENT)
-    assert blobs.admit_copy(source, DIGEST, 500)
-    source.write_bytes(b"changed afterwards")
-    assert blobs.is_whole(DIGEST, 500)
-    assert list(blobs.partial_folder.iterdir()) == []
-
-
-@pytest.mark.parametrize(("content", "size"), [(b"Bytes" * 100, 500), (CONTENT, 501), (b"", 500)])
-def test_admit_copy_of_other_bytes(content, size, blobs, tmp_path):
-    source = tmp_path / "source"
-    source.write_bytes(content)
-    assert not blobs.admit_copy(source, DIGEST, size)
-    assert not blobs.path(DIGEST).exists()
-    assert list(blobs.partial_folder.iterdir()) == []
-
-
 def test_discard_keeps_the_bytes_of_snapshots(store, model, snapshot, contents):
     for file in model.files:
         store.blobs.discard(file.sha256)

@@ -46,17 +46,17 @@ def test_a_small_file_is_found_by_its_git_blob_id_whatever_the_repo(hub_cache: P
 
     cache = HubCache(hub_cache)
 
-    assert cache.small_file(oid_of(CONFIG)) == frames / "blobs" / oid_of(CONFIG)
-    assert cache.small_file(oid_of(b"x")) == other / oid_of(b"x")
-    assert cache.small_file("0" * 40) is None
+    assert cache.blobs(oid_of(CONFIG)) == [frames / "blobs" / oid_of(CONFIG)]
+    assert cache.blobs(oid_of(b"x")) == [other / oid_of(b"x")]
+    assert cache.blobs("0" * 40) == []
 
 
 def test_the_repos_are_looked_through_once(hub_cache: Path, frames: Path) -> None:
     cache = HubCache(hub_cache)
-    assert cache.small_file(oid_of(b"late")) is None
+    assert cache.blobs(oid_of(b"late")) == []
     (frames / "blobs" / oid_of(b"late")).write_bytes(b"late")
-    assert cache.small_file(oid_of(b"late")) is None
-    assert HubCache(hub_cache).small_file(oid_of(b"late")) is not None
+    assert cache.blobs(oid_of(b"late")) == []
+    assert len(HubCache(hub_cache).blobs(oid_of(b"late"))) == 1
 
 
 def test_what_is_no_regular_file_of_a_git_blob_is_not_found(hub_cache: Path, frames: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_what_is_no_regular_file_of_a_git_blob_is_not_found(hub_cache: Path, fra
 
     cache = HubCache(hub_cache)
 
-    assert [digit for digit in "12345" if cache.small_file(digit * 40)] == []
+    assert [digit for digit in "12345" if cache.blobs(digit * 40)] == []
 
 
 def test_a_file_is_found_by_its_place_in_a_snapshot(hub_cache: Path, frames: Path) -> None:
@@ -142,14 +142,14 @@ def test_a_cache_may_itself_be_a_link(hub_cache: Path, frames: Path, tmp_path: P
     (tmp_path / "link").symlink_to(hub_cache)
     cache = HubCache(tmp_path / "link")
     assert cache.snapshot_file("acme/frames", COMMIT, "sub/config.json") == frames / "blobs" / oid_of(CONFIG)
-    assert cache.small_file(oid_of(CONFIG)) is not None
+    assert len(cache.blobs(oid_of(CONFIG))) == 1
 
 
 def test_where_there_is_no_cache_nothing_is_found(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for folder in (None, tmp_path / "absent", tmp_path / "file", tmp_path):
         cache = HubCache(folder)
-        assert cache.small_file(oid_of(CONFIG)) is None
+        assert cache.blobs(oid_of(CONFIG)) == []
         assert cache.snapshot_file("acme/frames", COMMIT, "config.json") is None
 
 

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Notes
 from vcm.core.lock import LockedFile
 from vcm.core.plan import SnapshotState
+from vcm.store.store import Store
 
 
 @pytest.fixture
-def reads(store, model, monkeypatch):
+def reads(store, model):
     """How many bytes a look has read."""
-    counted: list[int] = []
 
     def look(**options):
-        counted.clear()
-        findings = store.snapshots.inspect(model, progress=counted.append, **options)
-        return [(each.kind, each.path) for each in findings], sum(counted)
+        notes = Notes()
+        findings = Store(store.root).snapshots.inspect(model, reporter=notes, **options)
+        return [(each.kind, each.path) for each in findings], sum(notes.progress.values())
 
     return look
 

@@ -15,6 +15,7 @@ from vcm.cli.context import (
     Name,
     chosen_groups,
     open_project,
+    open_reporter,
     open_session,
     open_store,
 )
@@ -36,7 +37,7 @@ def check(group: Groups = [], all_groups: AllGroups = False, json: Json = False)
     project = open_project()
     manifest = project.manifest()
     store = open_store(project, manifest)
-    answers = gate.check(project, manifest, store, groups=chosen_groups(group, all_groups))
+    answers = gate.check(project, manifest, store, groups=chosen_groups(group, all_groups), reporter=open_reporter())
     failing = [answer for answer in answers if not answer.passes]
     _print_answers(answers, "unchanged", json=json)
     for text in gate.known_notices([answer.model for answer in answers], manifest, store):
@@ -46,7 +47,7 @@ def check(group: Groups = [], all_groups: AllGroups = False, json: Json = False)
 
 @command("verify")
 def verify(
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch what is missing or damaged.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Put right what is missing or damaged.")] = False,
     group: Groups = [],
     all_groups: AllGroups = False,
     json: Json = False,
@@ -62,16 +63,16 @@ def verify(
         reporter, total = session.reporter, sum(model.size for model in models)
         reporter.started(f"verifying {counted(len(models), 'model')}", total)
         try:
-            answers = [
-                gate.inspect(model, manifest, session.store, full=True, progress=reporter.advanced) for model in models
-            ]
+            answers = gate.inspect_all(
+                models, manifest, session.store, full=True, reporter=reporter, cancelled=session.cancelled
+            )
         finally:
             reporter.finished()
         failing = [answer for answer in answers if not answer.passes]
         if failing and repair:
             _report_damage(failing)
             for answer in failing:
-                # Its record may be older than the damage: without it, every byte is hashed before the plan is made.
+                # Its record may be older than the damage: without it, what was found just now decides.
                 session.store.snapshots.forget(answer.model.tree_digest)
             return carry_out(session, manifest, [answer.model for answer in failing], whole=False, json=json)
     _print_answers(answers, "every byte verified", json=json)
@@ -105,7 +106,7 @@ def list_models(json: Json = False) -> int:
     if reason is not None:
         print(f"note: models.lock does not fit models.toml: {reason}", file=sys.stderr)
     store = open_store(project, manifest)
-    answers = [gate.inspect(model, manifest, store) for model in locked.models]
+    answers = gate.inspect_all(locked.models, manifest, store, reporter=open_reporter())
     if json:
         output.print_json(output.list_document(answers, manifest))
     else:

@@ -19,6 +19,7 @@ from vcm.store.store import Store
 if TYPE_CHECKING:
     from vcm.core.manifest import Manifest
     from vcm.core.metadata import Freshness
+    from vcm.core.reporter import Reporter
     from vcm.session import Session
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -79,9 +80,15 @@ def open_store(project: Project, manifest: Manifest) -> Store:
     return gate.open_store(project, manifest, _options.cache_dir)
 
 
+def open_reporter() -> Reporter:
+    """What tells of this run's progress."""
+    from vcm.cli.progress import make_reporter
+
+    return make_reporter(quiet=_options.quiet, verbose=_options.verbosity > 0)
+
+
 def open_session(project: Project, manifest: Manifest | None, freshness: Freshness = "normal") -> Session:
     """A session with this run's settings, for commands that may fetch."""
-    from vcm.cli.progress import make_reporter
     from vcm.session import Session
 
     settings = read_settings(
@@ -91,8 +98,7 @@ def open_session(project: Project, manifest: Manifest | None, freshness: Freshne
         manifest_cache_dir=manifest.cache_dir if manifest else None,
         project_dir=project.folder,
     )
-    reporter = make_reporter(quiet=_options.quiet, verbose=_options.verbosity > 0)
-    return Session(settings, reporter, Event(), freshness=freshness, project=project.folder)
+    return Session(settings, open_reporter(), Event(), freshness=freshness, project=project.folder)
 
 
 def chosen_groups(groups: list[str], all_groups: bool) -> tuple[str, ...]:

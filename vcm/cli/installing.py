@@ -42,7 +42,8 @@ def carry_out(
     """
     headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
     began = time.monotonic()
-    answers = session.install(session.store.plan(models), headroom, folders, whole=whole)
+    plan = session.store.plan(models, session.reporter, session.cancelled)
+    answers = session.install(plan, headroom, folders, whole=whole)
     seconds = time.monotonic() - began
     answers += [Synced(model=model, status="skipped") for model in skipped]
     _say_what_is_missing(answers, session, headroom)
@@ -66,7 +67,8 @@ def _say_what_is_missing(answers: Sequence[Synced], session: Session, headroom: 
     if not full:
         return
     try:
-        check_space(session.store.plan(answer.model for answer in answers if answer.error), session.store, headroom)
+        plan = session.store.plan(answer.model for answer in answers if answer.error)
+        check_space(plan.to_fetch, session.store, headroom)
     except DiskSpaceError as needed:
         for error in full.values():
             error.message, error.hint, error.file = needed.message, needed.hint, None

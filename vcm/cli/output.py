@@ -10,6 +10,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, TextIO
 
 from vcm.cli.context import options
+from vcm.core.plan import Origin
 from vcm.core.wording import byte_count, counted, listed, short_commit
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ def sync_document(answers: Sequence[Synced]) -> dict[str, Any]:
 
 def plan_document(plan: Plan) -> dict[str, Any]:
     """The JSON answer of ``sync --dry-run``."""
+    supplied = plan.bytes_supplied
     return {
         "models": [
             {
@@ -215,6 +217,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             for each in plan.models
         ],
         "bytes_to_fetch": plan.bytes_to_fetch,
+        "bytes_supplied": {origin.name.lower(): supplied.get(origin, 0) for origin in Origin},
     }
 
 
@@ -224,6 +227,8 @@ def print_plan(plan: Plan) -> None:
         print(f"Nothing to do: {counted(len(plan.models), 'model')} installed")
         return
     print(f"Would fetch {byte_count(plan.bytes_to_fetch)} for {counted(len(plan.changes), 'model')}")
+    for origin, size in plan.bytes_supplied.items():
+        print(f" of which up to {byte_count(size)} are in {origin}")
     for each in plan.changes:
         verb = "repair" if each.state == "damaged" else "install"
         print(f" {verb} {each.model.name}: fetch {byte_count(each.bytes_to_fetch)}, ", end="")

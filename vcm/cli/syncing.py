@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +12,15 @@ from vcm.cli import output
 from vcm.cli.context import AllGroups, Groups, Json, chosen_groups, open_project, open_session, options
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
+from vcm.core.lock import LockedModel
 from vcm.core.manifest import Manifest
-from vcm.core.plan import Plan, models_in_scope
+from vcm.core.plan import models_in_scope
 from vcm.errors import ConfigError
 from vcm.settings import project_folder
 from vcm.store.project import Project, find_project
+
+if TYPE_CHECKING:
+    from vcm.session import Session
 
 
 @command("sync")
@@ -49,7 +54,7 @@ def sync(
             output.print_lock(locking, verb="Would lock" if dry_run else "Locked")
         models = models_in_scope(manifest, locking.after, chosen_groups(group, all_groups))
         if dry_run:
-            return _print_plan(session.store.plan(models), json=json)
+            return _print_plan(session, models, from_folder, json=json)
         skipped = [model for model in locking.after.models if model not in models]
         return carry_out(
             session,
@@ -73,11 +78,12 @@ def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:
     with open_session(project, manifest) as session:
         models = project.required_lock().models
         if dry_run:
-            return _print_plan(session.store.plan(models), json=json)
+            return _print_plan(session, models, folders, json=json)
         return carry_out(session, None, models, folders=folders, json=json)
 
 
-def _print_plan(plan: Plan, *, json: bool) -> int:
+def _print_plan(session: Session, models: Iterable[LockedModel], folders: list[Path], *, json: bool) -> int:
+    plan = session.supplied(session.store.plan(models, session.reporter, session.cancelled), folders)
     if json:
         output.print_json(output.plan_document(plan))
     else:

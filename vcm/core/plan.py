@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from types import MappingProxyType
 
 from vcm.core.records import record
 from vcm.core.wording import did_you_mean
@@ -10,7 +11,7 @@ from vcm.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from vcm.core.lock import Lock, LockedFile, LockedModel
     from vcm.core.manifest import Manifest, Requirement
@@ -26,17 +27,19 @@ class SnapshotState(StrEnum):
 
 @record(frozen=True)
 class PlannedModel:
-    """What happens to one model: its files to fetch and to link, or nothing.
+    """What happens to one model: its files to fetch, to link and to leave, or nothing.
 
     Attributes:
         fetch: files whose bytes are not in the store, each digest once over the whole plan.
         reuse: files whose bytes are there, or come with another model of the plan.
+        keep: files that stand whole in a damaged snapshot, and stay.
     """
 
     model: LockedModel
     state: SnapshotState
     fetch: tuple[LockedFile, ...] = ()
     reuse: tuple[LockedFile, ...] = ()
+    keep: tuple[LockedFile, ...] = ()
 
     @property
     def bytes_to_fetch(self) -> int:
@@ -46,14 +49,36 @@ class PlannedModel:
     @property
     def bytes_to_reuse(self) -> int:
         """Bytes that are in the store already."""
-        return sum(file.size for file in self.reuse)
+        return sum(file.size for file in (*self.reuse, *self.keep))
+
+
+class Origin(StrEnum):
+    """Where on this machine bytes may be that are not among the store's blobs."""
+
+    STORE = "another model"
+    HUB_CACHE = "the Hugging Face cache"
+    FOLDERS = "the folders that were named"
+    PARTIAL = "downloads that were broken off"
+
+
+@record(frozen=True)
+class Supply:
+    """Bytes of one file that need not be fetched, going by names and sizes: only hashing tells whether that is so."""
+
+    origin: Origin
+    size: int
 
 
 @record(frozen=True)
 class Plan:
-    """What sync would do, model by model."""
+    """What sync would do, model by model.
+
+    Attributes:
+        supplies: by SHA-256, what this machine may have of the files to fetch; empty where nobody has looked.
+    """
 
     models: tuple[PlannedModel, ...]
+    supplies: Mapping[str, Supply] = MappingProxyType({})
 
     @property
     def changes(self) -> tuple[PlannedModel, ...]:
@@ -61,18 +86,39 @@ class Plan:
         return tuple(each for each in self.models if each.state is not SnapshotState.INSTALLED)
 
     @property
+    def to_fetch(self) -> tuple[LockedFile, ...]:
+        """The files whose bytes must come from outside the store."""
+        return tuple(file for each in self.models for file in each.fetch)
+
+    @property
     def bytes_to_fetch(self) -> int:
         """Bytes that must come from outside the store."""
-        return sum(each.bytes_to_fetch for each in self.models)
+        return sum(file.size for file in self.to_fetch)
+
+    @property
+    def bytes_supplied(self) -> dict[Origin, int]:
+        """How many of the bytes to fetch may be on this machine, at most, by where they are."""
+        sizes: dict[Origin, int] = {}
+        for file in self.to_fetch:
+            supply = self.supplies.get(file.sha256)
+            if supply is not None and supply.size:
+                sizes[supply.origin] = sizes.get(supply.origin, 0) + min(supply.size, file.size)
+        return sizes
 
 
-def make_plan(models: Iterable[LockedModel], states: dict[str, SnapshotState], present: Collection[str]) -> Plan:
+def make_plan(
+    models: Iterable[LockedModel],
+    states: dict[str, SnapshotState],
+    present: Collection[str],
+    standing: Mapping[str, Collection[str]] | None = None,
+) -> Plan:
     """What has to happen so that every model is installed.
 
     Args:
         models: what the lock wants here.
         states: by tree digest, what the store has; a digest that is not named is missing.
         present: SHA-256 of the blobs the store has, whole and unchanged.
+        standing: by tree digest, the paths that are whole in a damaged snapshot.
     """
     coming = set(present)
     planned = []
@@ -81,12 +127,17 @@ def make_plan(models: Iterable[LockedModel], states: dict[str, SnapshotState], p
         if state is SnapshotState.INSTALLED:
             planned.append(PlannedModel(model, state))
             continue
+        whole = (standing or {}).get(model.tree_digest, ()) if state is SnapshotState.DAMAGED else ()
         fetch: list[LockedFile] = []
         reuse: list[LockedFile] = []
+        keep: list[LockedFile] = []
         for file in model.files:
+            if file.path in whole:
+                keep.append(file)
+                continue
             (reuse if file.sha256 in coming else fetch).append(file)
             coming.add(file.sha256)
-        planned.append(PlannedModel(model, state, tuple(fetch), tuple(reuse)))
+        planned.append(PlannedModel(model, state, tuple(fetch), tuple(reuse), tuple(keep)))
     return Plan(tuple(planned))
 
 

@@ -22,10 +22,12 @@ from vcm.store.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
+    from threading import Event
 
     from vcm.core.lock import LockedModel
     from vcm.core.manifest import Manifest
+    from vcm.core.reporter import Reporter
     from vcm.store.snapshots import Finding
 
 _FINDINGS_SHOWN = 3
@@ -96,6 +98,7 @@ def check(
     store: Store,
     *,
     groups: Collection[str] = (),
+    reporter: Reporter | None = None,
 ) -> list[Checked]:
     """Judge every model that matters here by the policy, then look at it.
 
@@ -104,6 +107,7 @@ def check(
         manifest: what is required.
         store: where the models are.
         groups: groups that matter beside the models without one.
+        reporter: told where much has to be hashed.
 
     Raises:
         LockError: there is no lock, or it is stale.
@@ -113,36 +117,45 @@ def check(
     """
     models = models_in_scope(manifest, project.fitting_lock(manifest), groups)
     refuse_violations(manifest.policy, models, time.time())
-    return [inspect(model, manifest, store) for model in models]
+    return inspect_all(models, manifest, store, reporter=reporter)
 
 
-def inspect(
-    model: LockedModel,
+def inspect(model: LockedModel, manifest: Manifest, store: Store) -> Checked:
+    """Look at one model; as ``inspect_all``."""
+    return inspect_all([model], manifest, store)[0]
+
+
+def inspect_all(
+    models: Sequence[LockedModel],
     manifest: Manifest,
     store: Store,
     *,
     full: bool = False,
-    progress: Callable[[str, int], None] | None = None,
-) -> Checked:
-    """Look at one model.
+    reporter: Reporter | None = None,
+    cancelled: Event | None = None,
+) -> list[Checked]:
+    """Look at some models, in their order.
 
     Args:
-        model: what the lock promises.
-        manifest: whether it is optional, and its groups.
-        store: where it is.
-        full: hash every byte, instead of comparing size, time and inode first.
-        progress: told of model and number of bytes hashed.
+        models: what the lock promises.
+        manifest: which are optional, and their groups.
+        store: where they are.
+        full: hash every byte, instead of comparing size, time and inode first; the reporter has been told that this
+            begins.
+        reporter: told of the files that are hashed.
+        cancelled: once set, it ends with KeyboardInterrupt.
 
     Raises:
         VcmError: the store cannot be read.
     """
     with disk_errors(store.root):
-        findings = store.snapshots.inspect(
-            model, full=full, progress=(lambda count: progress(model.name, count)) if progress else None
-        )
-    requirement = manifest.get(model.root) or Requirement(name=model.root)
-    path = store.snapshots.path(model.tree_digest)
-    return Checked(model, path, tuple(findings), requirement.optional, requirement.groups)
+        found = store.snapshots.inspect_all(models, full=full, reporter=reporter, cancelled=cancelled)
+    answers = []
+    for model, findings in zip(models, found, strict=True):
+        requirement = manifest.get(model.root) or Requirement(name=model.root)
+        path = store.snapshots.path(model.tree_digest)
+        answers.append(Checked(model, path, tuple(findings), requirement.optional, requirement.groups))
+    return answers
 
 
 def gate(project: str | Path | None = None, groups: str | Collection[str] = ()) -> dict[str, Path]:

@@ -197,14 +197,19 @@ class _CallbackReporter(Reporter):
         self._total = {each.model.name: each.model.size for each in plan.models}
         # What the store has already, and what comes with another file, is never announced.
         self._done = {each.model.name: each.bytes_to_reuse for each in plan.models}
+        self._models = {
+            f"{each.model.name}/{file.path}": each.model.name for each in plan.models for file in each.fetch
+        }
         self._lock = threading.Lock()
 
     def file_started(self, label: str, size: int, already: int) -> None:
         self.advanced(label, already)
 
     def advanced(self, label: str, count: int) -> None:
-        # A name of a hand-made source may hold a slash itself.
-        name = max((name for name in self._total if label.startswith(f"{name}/")), key=len)
+        name = self._models.get(label)
+        if name is None:
+            # What is there already, and only hashed again.
+            return
         with self._lock:
             self._done[name] += count
             if self._callback is not None:

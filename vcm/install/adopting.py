@@ -1,19 +1,11 @@
 """Adopting: models out of the Hugging Face cache of this machine, at their commits, without a network.
 
-Their bytes are shared with the cache where that can be done: by reflink, else by hard link. A hard link is one file
-under two names, so making the store's blob read-only makes the cache's read-only too. That is wanted. The official
-client never writes into a finished file (it writes a new one and renames it, and the files of its own shared store are
-read-only), it deletes read-only files like any other, and a program that writes into one after all is told so at once
-instead of changing what the lock promises. On Windows, where nobody can delete a read-only file, and for files of
-another user, who could change them later, the bytes are copied.
+Their bytes are shared with the cache where that can be done; ``vcm.store.admitting`` says how.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -21,7 +13,6 @@ from typing import Any
 
 from vcm.core import configs
 from vcm.core.completeness import gaps
-from vcm.core.digest import git_blob_hash
 from vcm.core.formats import only_format
 from vcm.core.importing import cached_requirement, names_for, revision_of, snapshots_in_order
 from vcm.core.lock import LockedFile, LockedModel
@@ -30,16 +21,8 @@ from vcm.core.plan import SnapshotState
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted, listed, short_commit
 from vcm.errors import DiskSpaceError
-from vcm.store.files import (
-    READ_ONLY,
-    copy_file,
-    disk_errors,
-    free_space,
-    hash_file,
-    link_file,
-    read_small,
-    temporary_name,
-)
+from vcm.store.admitting import Claim, NotAsClaimedError, admit
+from vcm.store.files import disk_errors, free_space, hash_file, read_small
 from vcm.store.hub_cache import CachedRepo, CachedSnapshot, HubCache
 from vcm.store.store import Store
 
@@ -63,10 +46,6 @@ class CachedModel:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
-
-
-class _NotAsClaimedError(Exception):
-    """A file's bytes are not what the cache says they are."""
 
 
 def survey(cache: HubCache, notice: Callable[[str], None]) -> list[CachedModel]:
@@ -171,7 +150,7 @@ class Adopter:
                 for model in models:
                     try:
                         adopted.append((model, self._locked(model)))
-                    except _NotAsClaimedError as error:
+                    except NotAsClaimedError as error:
                         self._reporter.notice(
                             f"left out {model.repo}: {error}; for a good copy: vcm add {model.name} {model.repo}"
                         )
@@ -203,7 +182,12 @@ class Adopter:
             )
 
     def _locked(self, model: CachedModel) -> LockedModel:
-        files = [self._take(model.name, file, path) for file, path in model.files.items()]
+        files = []
+        for file, path in model.files.items():
+            try:
+                files.append(self._take(model.name, file, path))
+            except NotAsClaimedError as error:
+                raise NotAsClaimedError(f"{file.path} {error}") from None
         revision = model.values.get("revision")
         return LockedModel(
             name=model.name,
@@ -227,25 +211,7 @@ class Adopter:
             sha256, size = hash_file(blobs.path(claim.sha256), progress)
             if sha256 == claim.sha256:
                 return LockedFile(claim.path, size, sha256)
-        temporary = blobs.partial_folder / temporary_name("adopted-")
-        try:
-            _share(source, temporary, claim.path)
-            before = temporary.lstat()
-            if not stat.S_ISREG(before.st_mode):
-                raise _NotAsClaimedError(f"{claim.path} changed while it was read")
-            git = git_blob_hash(before.st_size) if claim.oid else None
-            sha256, size = hash_file(temporary, progress, also=git)
-            _check(claim, sha256, git.hexdigest() if git else None)
-            _make_durable(temporary)
-            temporary.chmod(READ_ONLY)
-            after = temporary.lstat()
-            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise _NotAsClaimedError(f"{claim.path} changed while it was read")
-            blobs.admit(temporary, sha256)
-        finally:
-            # Also when all went well: renaming one name of a file to another of its names leaves both.
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+        sha256, size = admit(blobs, source, Claim(claim.sha256, claim.oid), may_link=True, progress=progress)
         return LockedFile(claim.path, size, sha256, claim.oid)
 
 
@@ -254,28 +220,3 @@ def _device(path: Path) -> int | None:
         return path.stat().st_dev
     except OSError:
         return None
-
-
-def _share(source: Path, target: Path, path: str) -> None:
-    try:
-        status = source.lstat()
-    except OSError:
-        raise _NotAsClaimedError(f"{path} is gone") from None
-    if not stat.S_ISREG(status.st_mode) or not os.access(source, os.R_OK):
-        raise _NotAsClaimedError(f"{path} cannot be read")
-    ours = os.name != "nt" and status.st_uid == os.geteuid()
-    (link_file if ours else copy_file)(source, target)
-
-
-def _check(claim: RemoteFile, sha256: str, oid: str | None) -> None:
-    if claim.sha256 not in (None, sha256):
-        raise _NotAsClaimedError(f"{claim.path} is damaged, it should be sha256:{claim.sha256}, not sha256:{sha256}")
-    if claim.oid != oid:
-        raise _NotAsClaimedError(f"{claim.path} is damaged, it should be the git blob {claim.oid}, not {oid}")
-
-
-def _make_durable(file: Path) -> None:
-    if os.name == "nt":
-        return  # a copy, which is durable already
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())

@@ -1,40 +1,166 @@
-"""Bytes that are on this machine already: folders the user names with ``--from``."""
+"""Bytes that are on this machine already, outside the store's blobs: where they may be, going by names and sizes.
+
+Looked for in the store's own snapshots, in the user's Hugging Face cache, and in folders named with ``--from``. Nothing
+is looked through before something must be fetched, and whether a file is the right one, only hashing tells.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
+from threading import Lock
 
+from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.plan import Origin, Plan, SnapshotState, Supply
 from vcm.errors import ConfigError
+from vcm.store.hub_cache import HubCache
+from vcm.store.store import Store
+
+Sources = Sequence[tuple[LockedModel, LockedFile]]
+"""One file's bytes, and the models that have it under one path or another; never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A regular file of the right size.
+
+    Attributes:
+        may_link: whether it may become one file with the store's blob: whoever named a folder may write into it.
+    """
+
+    path: Path
+    origin: Origin
+
+    @property
+    def may_link(self) -> bool:
+        return self.origin is not Origin.FOLDERS
 
 
 class Nearby:
-    """Files in some folders, found by size; whether they are the right ones, only hashing tells."""
+    """Finds files that may have the bytes that are wanted; may be used by several threads."""
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        """Look through the folders.
+    def __init__(self, store: Store, hub_cache: HubCache, folders: Iterable[Path] = ()) -> None:
+        """Note where to look.
 
         Raises:
-            ConfigError: one of them is none.
+            ConfigError: one of the folders is none.
         """
-        self._by_size: dict[int, list[Path]] = defaultdict(list)
-        for folder in folders:
+        self._store = store
+        self._root = Path(os.path.realpath(store.root))
+        self._hub_cache = hub_cache
+        self._folders = tuple(folders)
+        self._lock = Lock()
+        for folder in self._folders:
             if not folder.is_dir():
                 raise ConfigError(f"--from {folder}: no such folder", hint="name a folder that holds the files")
-            for path in _files(folder):
-                self._by_size[path.stat().st_size].append(path)
 
-    def candidates(self, size: int, path: str) -> list[Path]:
-        """Files of that many bytes, those that are called like ``path`` first."""
-        name = path.rpartition("/")[2]
-        return sorted(self._by_size.get(size, ()), key=lambda candidate: candidate.name != name)
+    def candidates(self, sources: Sources, *, damaged: bool = False) -> Iterator[Candidate]:
+        """Files of that many bytes that are not known to hold others, those that cost least first.
+
+        Args:
+            sources: what is wanted.
+            damaged: whether the store's own copy turned out to be damaged, so that its other copies are worth a look.
+        """
+        wanted, seen = sources[0][1], set[Path]()
+        for origin, place in self._places(sources, damaged=damaged):
+            path = Path(os.path.realpath(place))
+            # What a snapshot has a link to, in the place of a file, is somebody else's.
+            is_astray = origin is Origin.STORE and not path.is_relative_to(self._root)
+            if path in seen or is_astray or _size(path) != wanted.size:
+                continue
+            seen.add(path)
+            if self._store.hasher.known(path) in (None, wanted.sha256):
+                yield Candidate(path, origin)
+
+    def found(self, plan: Plan) -> dict[str, Candidate]:
+        """By SHA-256, the first candidate for each file to fetch that has one."""
+        wanted, to_fetch, damaged = sources_of(plan), {file.sha256 for file in plan.to_fetch}, damaged_files(plan)
+        first = {
+            sha256: next(self.candidates(sources, damaged=sha256 in damaged), None)
+            for sha256, sources in wanted.items()
+            if sha256 in to_fetch
+        }
+        return {sha256: candidate for sha256, candidate in first.items() if candidate is not None}
+
+    def takes_no_room(self, candidate: Candidate | None) -> bool:
+        """Whether a file will be shared with the store, as far as one can tell before."""
+        if candidate is None or not candidate.may_link:
+            return False
+        try:
+            return candidate.path.lstat().st_dev == self._store.blobs.folder.stat().st_dev
+        except OSError:
+            return False
+
+    def supplies(self, plan: Plan) -> dict[str, Supply]:
+        """By SHA-256, what this machine may have of the files to fetch, broken-off downloads too."""
+        partial = {file.sha256: _size(self._store.blobs.partial_folder / file.sha256) or 0 for file in plan.to_fetch}
+        supplies = {sha256: Supply(Origin.PARTIAL, size) for sha256, size in partial.items() if size}
+        sizes = {file.sha256: file.size for file in plan.to_fetch}
+        return supplies | {
+            sha256: Supply(candidate.origin, sizes[sha256]) for sha256, candidate in self.found(plan).items()
+        }
+
+    def _places(self, sources: Sources, *, damaged: bool) -> Iterator[tuple[Origin, Path]]:
+        snapshots, file = self._store.snapshots, sources[0][1]
+        for model, each in sources:
+            yield Origin.STORE, snapshots.path(model.tree_digest) / each.path
+        if damaged:
+            for path in snapshots.copies(file.size):
+                yield Origin.STORE, path
+        for model, each in sources:
+            for path in self._hub_cache.copies(model.repo, model.commit, each):
+                yield Origin.HUB_CACHE, path
+        with self._lock:
+            named = self._by_size.get(file.size, ())
+        for path in sorted(named, key=lambda path: _unlikeliness(path, file)):
+            yield Origin.FOLDERS, path
+
+    @cached_property
+    def _by_size(self) -> dict[int, list[Path]]:
+        found: dict[int, list[Path]] = defaultdict(list)
+        for folder in self._folders:
+            for parent, _, names in os.walk(folder):
+                for name in names:
+                    path = Path(parent, name)
+                    size = _size(os.path.realpath(path))
+                    if size is not None:
+                        found[size].append(path)
+        return found
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if path.is_file():
-                yield path
+def sources_of(plan: Plan) -> dict[str, list[tuple[LockedModel, LockedFile]]]:
+    """By SHA-256, the files that are to become blobs, each with all models of the plan that want it."""
+    wanted: dict[str, dict[str, tuple[LockedModel, LockedFile]]] = {}
+    for each in plan.changes:
+        for file in (*each.fetch, *each.reuse):
+            wanted.setdefault(file.sha256, {}).setdefault(each.model.name, (each.model, file))
+    return {sha256: list(sources.values()) for sha256, sources in wanted.items()}
+
+
+def damaged_files(plan: Plan) -> set[str]:
+    """SHA-256 of what is wrong in damaged snapshots: other copies in the store are worth a look."""
+    damaged = [each for each in plan.changes if each.state is SnapshotState.DAMAGED]
+    return {file.sha256 for each in damaged for file in (*each.fetch, *each.reuse)}
+
+
+def _unlikeliness(path: Path, file: LockedFile) -> tuple[bool, bool, bool]:
+    """Many shards have the same size: the right one is found at once where its name tells."""
+    return (
+        file.sha256 not in path.name,
+        not path.as_posix().endswith(f"/{file.path}"),
+        path.name != Path(file.path).name,
+    )
+
+
+def _size(path: str | Path) -> int | None:
+    """The size of a regular file; None for all else. Opening a pipe would wait for ever."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size if S_ISREG(status.st_mode) else None

@@ -14,7 +14,7 @@ from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState
 from vcm.core.records import record
 from vcm.core.reporter import Reporter
-from vcm.core.wording import byte_count, counted
+from vcm.core.wording import byte_count, counted, listed
 from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
@@ -25,9 +25,10 @@ from vcm.errors import (
     ModelDownloadError,
     VcmError,
 )
-from vcm.install.nearby import Nearby
+from vcm.install.nearby import Nearby, Sources, sources_of
+from vcm.install.taking import Taker
 from vcm.install.wanted import Fetched, WantedFile
-from vcm.store.files import disk_errors, free_space, hash_file
+from vcm.store.files import disk_errors, free_space
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from vcm.install.transfer import Transfer
 
 FILES_AT_ONCE = 8
+_FILES_SHOWN = 5
 
 Status = Literal["installed", "present", "repaired", "skipped", "failed"]
 
@@ -67,7 +69,7 @@ class Installer:
         store: where the models go.
         transfer: makes the way to the hub when it is first needed; None when there shall be no network.
         file_url: where a locked file is asked for.
-        nearby: folders with bytes to use first.
+        nearby: bytes of this machine, to use first.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Installer:
         self._file_url = file_url
         self._reporter = reporter
         self._nearby = nearby
+        self._taker = Taker(store, nearby, reporter, cancelled)
         self._cancelled = cancelled
         self._counted: set[str] = set()
         self._missing: set[str] = set()
@@ -103,68 +106,73 @@ class Installer:
 
         with disk_errors(self._store.root):
             self._store.blobs.prepare()
-        check_space(plan, self._store, headroom)
-        self._missing = {file.sha256 for each in plan.changes for file in each.fetch}
-        files = sum(len(each.fetch) for each in plan.changes)
-        self._reporter.started(f"fetching {counted(files, 'file')}", plan.bytes_to_fetch)
+        found = self._nearby.found(plan)
+        # What becomes one file with another takes no room. What turns out to be something else is fetched after all.
+        unlinked = [file for file in plan.to_fetch if not self._nearby.takes_no_room(found.get(file.sha256))]
+        check_space(unlinked, self._store, headroom)
+        here = self._taker.take(plan, found)
+        missing = [sources for sha256, sources in sources_of(plan).items() if sha256 not in here]
+        if missing and self._transfer is not None:
+            files = [sources[0][1] for sources in missing]
+            check_space(files, self._store, headroom)
+            self._reporter.started(f"fetching {counted(len(files), 'file')}", sum(file.size for file in files))
         try:
             with workers(FILES_AT_ONCE, "vcm-file", self._cancelled) as pool:
-                coming = self._submit(pool, plan)
+                coming = self._submit(pool, missing)
                 return [self._finish(each, coming) for each in plan.models]
         finally:
             self._reporter.finished()
 
-    def _submit(self, pool: ThreadPoolExecutor, plan: Plan) -> dict[str, Future[Fetched]]:
+    def _submit(self, pool: ThreadPoolExecutor, missing: Iterable[Sources]) -> dict[str, Future[Fetched]]:
         """Every blob once, the largest first: the last one to end decides how long it takes."""
-        wanted: dict[str, dict[str, tuple[LockedModel, LockedFile]]] = {}
-        for each in plan.changes:
-            for file in (*each.fetch, *each.reuse):
-                wanted.setdefault(file.sha256, {}).setdefault(each.model.name, (each.model, file))
-        ordered = sorted((list(sources.values()) for sources in wanted.values()), key=lambda pairs: -pairs[0][1].size)
+        ordered = sorted(missing, key=lambda sources: -sources[0][1].size)
         return {sources[0][1].sha256: pool.submit(self._obtain, sources) for sources in ordered}
 
     def _finish(self, planned: PlannedModel, coming: dict[str, Future[Fetched]]) -> Synced:
         model, root = planned.model, self._store.snapshots.path(planned.model.tree_digest)
         if planned.state is SnapshotState.INSTALLED:
             return Synced(model=model, status="present", path=root)
-        fetched, errors = self._collect(model, coming)
+        fetched, errors = self._collect(planned, coming)
         if not errors:
             try:
-                fetched += self._build(model)
+                fetched += self._build(planned)
             except VcmError as error:
                 errors.append(error)
         if errors:
             if planned.state is SnapshotState.DAMAGED:
                 self._discard_damaged(model)
-            return Synced(model=model, status="failed", bytes_fetched=fetched, error=errors[0])
+            return Synced(model=model, status="failed", bytes_fetched=fetched, error=_together(model, errors))
         status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
         return Synced(
             model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=max(0, model.size - fetched)
         )
 
-    def _build(self, model: LockedModel, removals: int = 3) -> int:
-        """Make the snapshot; a blob that somebody removes meanwhile is obtained again, so many times at most.
+    def _build(self, planned: PlannedModel, removals: int = 3) -> int:
+        """Make the snapshot; a blob that somebody removes meanwhile is fetched again, so many times at most.
 
         Returns:
             The bytes that came over the network for it.
         """
         with disk_errors(self._store.root):
             try:
-                self._link(model)
+                self._link(planned)
             except FileNotFoundError:
                 if not removals:
                     raise
             else:
                 return 0
-        gone = [file for file in model.files if not self._store.blobs.has(file.sha256, file.size)]
-        fetched = sum(self._obtain([(model, file)]).bytes_fetched for file in gone)
-        return fetched + self._build(model, removals - 1)
+        files = (*planned.fetch, *planned.reuse)
+        gone = [file for file in files if not self._store.blobs.has(file.sha256, file.size)]
+        fetched = sum(self._obtain([(planned.model, file)]).bytes_fetched for file in gone)
+        return fetched + self._build(planned, removals - 1)
 
-    def _link(self, model: LockedModel) -> None:
-        with self._store.blobs.exclusive(model.tree_digest, self._cancelled):
-            if self._store.snapshots.state(model) is not SnapshotState.INSTALLED:
-                self._store.blobs.settle()
-                self._store.snapshots.build(model, self._store.blobs.path)
+    def _link(self, planned: PlannedModel) -> None:
+        model, store = planned.model, self._store
+        with store.blobs.exclusive(model.tree_digest, self._cancelled):
+            if store.snapshots.state(model) is not SnapshotState.INSTALLED:
+                store.blobs.settle()
+                make = store.snapshots.repair if planned.keep else store.snapshots.build
+                make(model, store.blobs.path)
 
     def _discard_damaged(self, model: LockedModel) -> None:
         """What cannot be repaired is not left standing: a program that can do without it may start."""
@@ -174,30 +182,27 @@ class Installer:
             if snapshots.state(model) is SnapshotState.DAMAGED:
                 snapshots.discard(model.tree_digest)
 
-    def _collect(self, model: LockedModel, coming: dict[str, Future[Fetched]]) -> tuple[int, list[VcmError]]:
+    def _collect(self, planned: PlannedModel, coming: dict[str, Future[Fetched]]) -> tuple[int, list[VcmError]]:
         """Wait for all files of a model: the bytes that came for them over the network, and what failed."""
         fetched, errors = 0, list[VcmError]()
-        for file in model.files:
+        for file in (*planned.fetch, *planned.reuse):
+            if file.sha256 not in coming:
+                continue  # It was on this machine.
             try:
                 result = coming[file.sha256].result()
             except VcmError as error:
-                errors.append(_named(error, model, file))
+                errors.append(_named(error, planned.model, file))
             else:
                 if file.sha256 not in self._counted:
                     self._counted.add(file.sha256)
                     fetched += result.bytes_fetched
         return fetched, errors
 
-    def _obtain(self, sources: list[tuple[LockedModel, LockedFile]]) -> Fetched:
-        """Have a blob in the store, with bytes that were hashed in this run; any of the models it is in will do."""
+    def _obtain(self, sources: Sources) -> Fetched:
+        """Fetch a blob; any of the models it is in will do."""
         model, file = sources[0]
         if self._cancelled.is_set():
             raise KeyboardInterrupt
-        with disk_errors(self._store.root):
-            if self._is_here(file):
-                if file.sha256 in self._missing:
-                    self._reporter.kept(f"{model.name}/{file.path}", file.size)
-                return Fetched(file.sha256, file.size, 0)
         if self._transfer is None:
             raise ModelDownloadError(
                 f"not in the store, and this run is offline ({byte_count(file.size)})",
@@ -208,9 +213,7 @@ class Installer:
             )
         return self._fetch_from_any(sources, self._transfer)
 
-    def _fetch_from_any(
-        self, sources: list[tuple[LockedModel, LockedFile]], transfer: Callable[[], Transfer]
-    ) -> Fetched:
+    def _fetch_from_any(self, sources: Sources, transfer: Callable[[], Transfer]) -> Fetched:
         failed: list[ModelDownloadError] = []
         unreachable: set[str] = set()
         for model, file in sources:
@@ -226,22 +229,6 @@ class Installer:
                     raise
                 failed.append(error)
         raise failed[-1]
-
-    def _is_here(self, file: LockedFile) -> bool:
-        """Whether the store has the blob, or could take it from a folder that was named."""
-        blobs = self._store.blobs
-        if blobs.is_whole(file.sha256, file.size):
-            return True
-        if blobs.size(file.sha256) is not None:
-            with blobs.exclusive(file.sha256, self._cancelled):
-                # Once more, now that nobody else is at it: what another process has just made whole stays.
-                if blobs.is_whole(file.sha256, file.size):
-                    return True
-                blobs.discard(file.sha256)
-        return any(
-            _is(candidate, file) and blobs.admit_copy(candidate, file.sha256, file.size)
-            for candidate in self._nearby.candidates(file.size, file.path)
-        )
 
     def _fetch(self, transfer: Callable[[], Transfer], model: LockedModel, file: LockedFile) -> Fetched:
         return transfer().fetch(
@@ -265,21 +252,28 @@ def _named(error: VcmError, model: LockedModel, file: LockedFile) -> VcmError:
     return own
 
 
-def _is(candidate: Path, file: LockedFile) -> bool:
-    try:
-        return hash_file(candidate) == (file.sha256, file.size)
-    except OSError:
-        # Pulled out, or not for this user: there are other ways to the bytes.
-        return False
+def _together(model: LockedModel, errors: list[VcmError]) -> VcmError:
+    """The first of a model's errors; all of them, where they are files that this run may not fetch."""
+    absent = {error.file for error in errors if error.error_code == NOT_INSTALLED}
+    files = [file for file in model.files if file.path in absent]
+    if len(files) < 2:  # noqa: PLR2004
+        return errors[0]
+    shown = [f"{file.path} ({byte_count(file.size)})" for file in files[:_FILES_SHOWN]]
+    more = [f"{len(files) - _FILES_SHOWN} more"] if len(files) > _FILES_SHOWN else []
+    return ModelDownloadError(
+        f"{len(files)} files are not in the store, and this run is offline: {listed(shown + more)}",
+        error_code=NOT_INSTALLED,
+        hint=errors[0].hint,
+        model=model.name,
+    )
 
 
-def check_space(plan: Plan, store: Store, headroom: float) -> None:
+def check_space(files: Iterable[LockedFile], store: Store, headroom: float) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Raises:
         DiskSpaceError: says how much is missing.
     """
-    files: Iterable[LockedFile] = (file for each in plan.changes for file in each.fetch)
     missing = sum(max(0, file.size - _partial_size(store, file)) for file in files)
     needed, free = int(missing * headroom), free_space(store.root)
     if free < needed:

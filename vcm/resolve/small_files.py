@@ -7,12 +7,14 @@ revisions of a run, and bytes that the store or the user's Hugging Face cache ha
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
 from vcm.errors import VcmError
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
+from vcm.store.admitting import Claim, NotAsClaimedError, admit
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
 from vcm.store.git_ids import GitIds, hash_both_ways
@@ -92,17 +94,18 @@ class SmallFiles:
         known = self._git_ids.find(wanted.oid, wanted.size)
         if known is not None and _is(self._blobs.path(known), wanted.oid, wanted.size) == known:
             return known
+        self._blobs.prepare()
         for path in self._in_hub_cache(wanted):
-            digest = _is(path, wanted.oid, wanted.size)
-            if digest is not None and self._blobs.admit_copy(path, digest, wanted.size):
-                return digest
+            with suppress(NotAsClaimedError):
+                return admit(self._blobs, path, Claim(oid=wanted.oid, size=wanted.size))[0]
         return None
 
     def _in_hub_cache(self, wanted: WantedFile) -> list[Path]:
-        found = [self._hub_cache.small_file(wanted.oid)] if wanted.oid else []
+        found = self._hub_cache.blobs(wanted.oid) if wanted.oid else []
         if wanted.repo and wanted.commit:
-            found.append(self._hub_cache.snapshot_file(wanted.repo, wanted.commit, wanted.path))
-        return [path for path in found if path is not None]
+            path = self._hub_cache.snapshot_file(wanted.repo, wanted.commit, wanted.path)
+            found += [path] if path is not None else []
+        return found
 
 
 def _is(path: Path, oid: str, size: int) -> str | None:

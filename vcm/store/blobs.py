@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vcm.store.exclusion import Release, locks_work, try_lock
-from vcm.store.files import READ_ONLY, copy_file, hash_file, remove_file, sync_folder, temporary_name
+from vcm.store.files import READ_ONLY, hash_file, remove_file, sync_folder, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,23 +86,6 @@ class BlobStore:
     def settle(self) -> None:
         """Make the names of all blobs durable."""
         sync_folder(self.folder)
-
-    def admit_copy(self, source: Path, sha256: str, size: int) -> bool:
-        """Take a file from elsewhere on this machine, if its bytes are the right ones.
-
-        It is copied first and hashed then, so that a change in between cannot slip in.
-        """
-        self.prepare()
-        temporary = self.partial_folder / temporary_name("copy-")
-        try:
-            copy_file(source, temporary)
-            if hash_file(temporary) != (sha256, size):
-                return False
-            self.admit(temporary, sha256)
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
-        return True
 
     @cached_property
     def can_exclude(self) -> bool:

@@ -147,19 +147,29 @@ def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _
 
 
 def link_file(source: Path, target: Path) -> None:
-    """Let ``target`` have the bytes of ``source``: a reflink, else a hard link, else a copy.
+    """Let ``target`` have the bytes of ``source``: a reflink, else a hard link, else a copy."""
+    if not share_file(source, target, hard=True):
+        copy_file(source, target)
 
-    A reflink is preferred because a write into one file then leaves the other as it was.
+
+def share_file(source: Path, target: Path, *, hard: bool) -> bool:
+    """Let ``target`` have the bytes of ``source`` without copying them, and say whether that could be done.
+
+    A reflink is preferred because a write into one file then leaves the other as it was; a hard link is made only where
+    it is wanted.
     """
     if _reflink(source, target):
-        return
+        return True
+    if not hard:
+        return False
     try:
         os.link(source, target)
     except OSError as error:
         if error.errno in (*_FULL, errno.EROFS, errno.EEXIST):
             raise
         # Another file system, one without links, or too many links to one file.
-        copy_file(source, target)
+        return False
+    return True
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +23,7 @@ from threading import Lock
 from typing import Any
 
 from vcm.core import names
+from vcm.core.lock import LockedFile
 from vcm.core.metadata import RemoteFile
 from vcm.core.wording import printable, system_reason
 from vcm.store.files import read_small
@@ -76,29 +78,55 @@ class HubCache:
         self.folder = None if folder is None else folder.absolute()
         self._root = None if folder is None else Path(os.path.realpath(folder))
         self._lock = Lock()
-        self._by_oid: dict[str, str] | None = None
+        self._by_name: dict[str, list[str]] | None = None
 
-    def small_file(self, oid: str) -> Path | None:
-        """A regular file that claims to be this git blob (40 hex), of whatever repo.
+    def blobs(self, name: str) -> list[Path]:
+        """The regular files that claim to be a blob, of whatever repo: a SHA-256, or a git blob id (40 hex).
 
         The first question looks through all repos, one listing each; what is downloaded later is not seen.
         """
         with self._lock:
-            if self._by_oid is None:
-                self._by_oid = dict(self._git_blobs())
-        found = self._by_oid.get(oid)
-        return None if found is None else Path(found)
+            if self._by_name is None:
+                self._by_name = defaultdict(list)
+                for found, path in self._blob_names():
+                    self._by_name[found].append(path)
+            places = self._by_name.get(name, ())
+        return [path for path in (self.resolved(Path(place)) for place in places) if path is not None]
 
     def snapshot_file(self, repo: str, commit: str, path: str) -> Path | None:
         """The regular file that claims to be this one of a repo at a commit, wherever a link leads inside the cache."""
-        try:
-            names.repo_id(repo)
-            names.file_path(path)
-        except ValueError:
+        if not names.is_commit(commit):
             return None
-        if self.folder is None or not names.is_commit(commit):
+        return self._inside(repo, path, f"snapshots/{commit}/{path}")
+
+    def copies(self, repo: str | None, commit: str | None, file: LockedFile) -> Iterator[Path]:
+        """The regular files that may be this one of a repo at a commit, the likeliest first.
+
+        Those of the repo are looked for by name; only who asks on has the other repos looked through.
+        """
+        claims = [name for name in (file.sha256, file.oid) if name]
+        if repo is not None:
+            for name in claims:
+                yield from self._if_there(self._inside(repo, file.path, f"blobs/{name}"))
+            for other in (commit or "", *self._commits(repo)):
+                yield from self._if_there(self.snapshot_file(repo, other, file.path))
+        for name in claims:
+            yield from self.blobs(name)
+
+    def _if_there(self, path: Path | None) -> list[Path]:
+        return [] if path is None else [path]
+
+    def _commits(self, repo: str) -> list[str]:
+        """The commits of which there is a snapshot, for caches whose snapshots hold the bytes themselves."""
+        if self.folder is None or names.if_valid(repo, names.repo_id) is None:
+            return []
+        return sorted(entry.name for entry in _entries(self.folder / folder_name(repo) / "snapshots"))
+
+    def _inside(self, repo: str, path: str, place: str) -> Path | None:
+        """Where a place in a repo's folder leads, if repo and path are fit to be part of one."""
+        if self.folder is None or not names.if_valid(repo, names.repo_id) or not names.if_valid(path, names.file_path):
             return None
-        return self.resolved(self.folder / folder_name(repo) / "snapshots" / commit / path)
+        return self.resolved(self.folder / folder_name(repo) / place)
 
     def resolved(self, path: Path) -> Path | None:
         """Where a path leads, if that is a regular file inside the cache."""
@@ -184,12 +212,11 @@ class HubCache:
             # As the client does: without it, only the commit's other files are unknown.
             return None
 
-    def _git_blobs(self) -> Iterator[tuple[str, str]]:
+    def _blob_names(self) -> Iterator[tuple[str, str]]:
         for repo in _entries(self.folder):
             if repo.name.startswith(_PREFIX):
                 for blob in _entries(Path(repo.path, "blobs")):
-                    # No link, no device: opening one may wait for ever.
-                    if names.is_commit(blob.name) and blob.is_file(follow_symlinks=False):
+                    if names.is_sha256(blob.name) or names.is_commit(blob.name):
                         yield blob.name, blob.path
 
 

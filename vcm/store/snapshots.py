@@ -9,22 +9,27 @@ damage: the file is hashed again, and only its bytes decide.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 
+from vcm.core import names
 from vcm.core.plan import SnapshotState
 from vcm.core.records import record
-from vcm.store.files import hash_file, link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name
+from vcm.store.files import link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from threading import Event
     from typing import Literal
 
     from vcm.core.lock import LockedFile, LockedModel
+    from vcm.core.reporter import Reporter
+    from vcm.store.hashing import Hasher
 
 _LARGEST_RECORD = 1 << 28
 """Bytes; the record of a million files."""
@@ -60,60 +65,156 @@ class Finding:
         return f"{self.path}: {'missing' if self.kind == 'missing' else 'does not belong there'}"
 
 
+class _Look:
+    """One model's snapshot as it stands: what its names, kinds and sizes tell, and what only its bytes can.
+
+    Attributes:
+        stamps: of all files that are there.
+        found: by path, what is wrong, in the order in which it is told; None for what is not wrong, or not known yet.
+        to_hash: the files whose bytes decide.
+    """
+
+    def __init__(self, model: LockedModel, stamps: dict[str, Stamp], found: dict[str, Finding | None]) -> None:
+        self.model = model
+        self.stamps = stamps
+        self.found = found
+        self.to_hash: list[LockedFile] = []
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [finding for finding in self.found.values() if finding is not None]
+
+
+def state_of(findings: Sequence[Finding]) -> SnapshotState:
+    """What was found, in one word."""
+    if not findings:
+        return SnapshotState.INSTALLED
+    return SnapshotState.MISSING if findings[0].kind == "absent" else SnapshotState.DAMAGED
+
+
 class SnapshotStore:
     """Tree digest → folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, hasher: Callable[[], Hasher] | None = None) -> None:
         self.folder = root / "snapshots"
         self.record_folder = root / "verified"
         self.building_folder = root / "partial"
+        self._hasher = hasher or _new_hasher
 
     def path(self, tree_digest: str) -> Path:
         """Where the snapshot stands, or would stand."""
         return self.folder / tree_digest
 
-    def inspect(
-        self, model: LockedModel, *, full: bool = False, progress: Callable[[int], None] | None = None
-    ) -> list[Finding]:
-        """What is wrong with a model's snapshot; an empty list when nothing is.
+    def inspect(self, model: LockedModel, *, full: bool = False, reporter: Reporter | None = None) -> list[Finding]:
+        """What is wrong with one model's snapshot; as ``inspect_all``."""
+        return self.inspect_all([model], full=full, reporter=reporter)[0]
+
+    def inspect_all(
+        self,
+        models: Sequence[LockedModel],
+        *,
+        full: bool = False,
+        reporter: Reporter | None = None,
+        cancelled: Event | None = None,
+    ) -> list[list[Finding]]:
+        """What is wrong with the snapshots of some models; an empty list for each that is as it should be.
 
         Args:
-            model: what the lock promises.
-            full: hash every byte, whatever the record says.
-            progress: told how many more bytes were hashed.
+            models: what the lock promises.
+            full: hash every byte, whatever the record says; the reporter has been told that this begins.
+            reporter: told of the files that are hashed.
+            cancelled: once set, it ends with KeyboardInterrupt.
 
         Raises:
             OSError: the disk could not be read.
         """
-        root = self.path(model.tree_digest)
-        stamps = _stamps(root)
+        looks = [self._look(model, full=full) for model in models]
+        jobs = [
+            (f"{look.model.name}/{file.path}", self.path(look.model.tree_digest) / file.path)
+            for look in looks
+            for file in look.to_hash
+        ]
+        digests: Iterator[str | OSError] = iter(())
+        if jobs:
+            digests = iter(self._hasher().digests(jobs, reporter, cancelled, anew=full, announced=full))
+        for look in looks:
+            # In step with the jobs, which end where the models do.
+            for file in look.to_hash:
+                look.found[file.path] = _compared(file, next(digests))
+            if look.to_hash and not look.findings:
+                # The stamps are from before the hashing: a write in between differs from them next time.
+                with suppress(OSError):
+                    self._record(look.model.tree_digest, look.stamps)
+        return [look.findings for look in looks]
+
+    def _look(self, model: LockedModel, *, full: bool) -> _Look:
+        stamps = _stamps(self.path(model.tree_digest))
         if stamps is None:
-            return [Finding("absent")]
+            return _Look(model, {}, found={"": Finding("absent")})
         recorded = {} if full else self._recorded(model.tree_digest)
         locked = {file.path: file for file in model.files}
-        findings = [Finding("extra", path) for path in stamps if path not in locked]
-        changed_stamps = False
+        look = _Look(model, stamps, {path: Finding("extra", path) for path in stamps if path not in locked})
         for path, file in locked.items():
             stamp = stamps.get(path)
+            # Its place in the order of findings.
+            look.found[path] = None
             if stamp is None:
-                findings.append(Finding("missing", path))
+                look.found[path] = Finding("missing", path)
             elif stamp[0] != file.size:
-                findings.append(Finding("changed", path, f"{file.size} bytes", _size_text(stamp)))
+                look.found[path] = Finding("changed", path, f"{file.size} bytes", _size_text(stamp))
             elif recorded.get(path) != stamp:
-                changed_stamps = True
-                findings += _hashed(root, file, progress)
-        if changed_stamps and not findings:
-            # The stamps are from before the hashing: a write in between differs from them next time.
-            with suppress(OSError):
-                self._record(model.tree_digest, stamps)
-        return findings
+                look.to_hash.append(file)
+        return look
 
     def state(self, model: LockedModel) -> SnapshotState:
         """The quick check's answer in one word."""
+        return state_of(self.inspect(model))
+
+    def copies(self, size: int) -> Iterator[Path]:
+        """Files of so many bytes in snapshots that were once verified, whatever they may hold by now."""
+        for known in sorted(self.record_folder.glob("*.json")):
+            for path, stamp in self._recorded(known.stem).items():
+                if stamp[0] == size and names.if_valid(path, names.file_path):
+                    yield self.path(known.stem) / path
+
+    def repair(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
+        """Replace what is damaged in a snapshot, out of blobs that are known to be whole; what is whole stays.
+
+        It is out of sight meanwhile. One that is not there, or is nothing to go by, is built.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        target = self.path(model.tree_digest)
+        before = _stamps(target)
+        if before is None:
+            return self.build(model, blob_path)
         findings = self.inspect(model)
-        if not findings:
-            return SnapshotState.INSTALLED
-        return SnapshotState.MISSING if findings[0].kind == "absent" else SnapshotState.DAMAGED
+        self.forget(model.tree_digest)
+        self.building_folder.mkdir(parents=True, exist_ok=True)
+        hidden = self.building_folder / temporary_name("snapshot-")
+        try:
+            target.rename(hidden)
+        except FileNotFoundError:
+            # Somebody else has begun to, on a file system where locks do nothing.
+            return self.build(model, blob_path)
+        try:
+            _mend(hidden, model, findings, blob_path)
+        except BaseException:
+            # What is whole in it is of use to the next try.
+            with suppress(OSError):
+                hidden.rename(target)
+            raise
+        mended = {finding.path for finding in findings}
+        stamps = _stamps(hidden) or {}
+        if not self._put(hidden, model):
+            remove_folder(hidden)
+            return target
+        sync_folder(self.folder)
+        # What somebody has changed since it was looked at is looked at again.
+        kept = {path: stamp for path, stamp in stamps.items() if path in mended or before.get(path) == stamp}
+        self._record(model.tree_digest, kept)
+        return target
 
     def build(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
         """Make the snapshot out of blobs that are known to be whole; a damaged one in its place is replaced.
@@ -186,6 +287,13 @@ class SnapshotStore:
         replace_file(self.record_folder / f"{tree_digest}.json", text.encode(), durable=False)
 
 
+def _new_hasher() -> Hasher:
+    # It reads more than all the quick check does.
+    from vcm.store.hashing import Hasher
+
+    return Hasher()
+
+
 def _fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], Path]) -> None:
     folders = {folder}
     folder.mkdir()
@@ -228,11 +336,30 @@ def _size_text(stamp: Stamp) -> str:
     return f"{stamp[0]} bytes" if stamp[0] >= 0 else "no regular file"
 
 
-def _hashed(root: Path, file: LockedFile, progress: Callable[[int], None] | None) -> list[Finding]:
-    try:
-        found, _ = hash_file(root / file.path, progress)
-    except FileNotFoundError:
-        return [Finding("missing", file.path)]
-    if found == file.sha256:
-        return []
-    return [Finding("changed", file.path, f"sha256:{file.sha256}", f"sha256:{found}")]
+def _compared(file: LockedFile, digest: str | OSError) -> Finding | None:
+    if isinstance(digest, FileNotFoundError):
+        return Finding("missing", file.path)
+    if isinstance(digest, OSError):
+        raise digest
+    if digest == file.sha256:
+        return None
+    return Finding("changed", file.path, f"sha256:{file.sha256}", f"sha256:{digest}")
+
+
+def _mend(folder: Path, model: LockedModel, findings: Iterable[Finding], blob_path: Callable[[str], Path]) -> None:
+    """Put right what was found, and make it durable."""
+    digests = {file.path: file.sha256 for file in model.files}
+    touched: set[Path] = set()
+    # What does not belong there goes first: a file or link may stand where a folder is needed.
+    for finding in sorted(findings, key=lambda finding: finding.kind != "extra"):
+        target = folder / finding.path
+        remove_folder(target)
+        if os.path.lexists(target):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+        if finding.kind != "extra":
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_file(blob_path(digests[finding.path]), target)
+        touched.update(parent for parent in target.parents if parent == folder or folder in parent.parents)
+    for each in touched:
+        if each.is_dir():
+            sync_folder(each)

@@ -6,15 +6,18 @@ from functools import cached_property
 
 from vcm.core.plan import Plan, SnapshotState, make_plan
 from vcm.store.files import disk_errors
-from vcm.store.snapshots import SnapshotStore
+from vcm.store.snapshots import SnapshotStore, state_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+    from threading import Event
 
     from vcm.core.lock import LockedFile, LockedModel
+    from vcm.core.reporter import Reporter
     from vcm.store.blobs import BlobStore
+    from vcm.store.hashing import Hasher, Job
     from vcm.store.registry import ModelRegistry
 
 
@@ -23,7 +26,14 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.snapshots = SnapshotStore(root)
+        self.snapshots = SnapshotStore(root, lambda: self.hasher)
+
+    @cached_property
+    def hasher(self) -> Hasher:
+        """What reads files, and remembers what it read."""
+        from vcm.store.hashing import Hasher
+
+        return Hasher()
 
     @cached_property
     def blobs(self) -> BlobStore:
@@ -39,26 +49,60 @@ class Store:
 
         return ModelRegistry(self.root / "registry.json")
 
-    def plan(self, models: Iterable[LockedModel]) -> Plan:
+    def plan(
+        self, models: Iterable[LockedModel], reporter: Reporter | None = None, cancelled: Event | None = None
+    ) -> Plan:
         """What sync would do for these models, as things stand on the disk now.
+
+        Args:
+            models: what is wanted.
+            reporter: told where much has to be hashed to know that.
+            cancelled: once set, it ends with KeyboardInterrupt.
 
         Raises:
             VcmError: the disk cannot be read.
         """
         models = tuple(models)
+        states: dict[str, SnapshotState] = {}
+        standing: dict[str, set[str]] = {}
+        doubtful: dict[str, Job] = {}
         with disk_errors(self.root):
-            states = {model.tree_digest: self.snapshots.state(model) for model in models}
+            for model, findings in zip(
+                models, self.snapshots.inspect_all(models, reporter=reporter, cancelled=cancelled), strict=True
+            ):
+                state = states[model.tree_digest] = state_of(findings)
+                if state is SnapshotState.DAMAGED:
+                    wrong = {finding.path for finding in findings}
+                    standing[model.tree_digest] = {file.path for file in model.files} - wrong
+                    # A damaged file may share its bytes with the blob, so that only hashing tells. Elsewhere the size
+                    # will do for a plan: no blob is linked before it was hashed.
+                    doubtful |= {
+                        file.sha256: (f"{model.name}/{file.path}", self.blobs.path(file.sha256))
+                        for file in model.files
+                        if file.path in wrong and self.blobs.has(file.sha256, file.size)
+                    }
+            digests = self.hasher.digests(list(doubtful.values()), reporter, cancelled) if doubtful else []
+            damaged = {sha256 for sha256, digest in zip(doubtful, digests, strict=True) if digest != sha256}
             present = {
                 file.sha256
                 for model in models
                 if states[model.tree_digest] is not SnapshotState.INSTALLED
                 for file in model.files
-                if self._has(file, damaged=states[model.tree_digest] is SnapshotState.DAMAGED)
+                if file.sha256 not in damaged and self.blobs.has(file.sha256, file.size)
             }
-        return make_plan(models, states, present)
+        return make_plan(models, states, present, standing)
 
-    def _has(self, file: LockedFile, *, damaged: bool) -> bool:
-        # A damaged snapshot may share its bytes with the blob, so that only hashing tells. Elsewhere the size will
-        # do for a plan: no blob is linked before it was hashed.
-        look = self.blobs.is_whole if damaged else self.blobs.has
-        return look(file.sha256, file.size)
+    def has_whole(self, file: LockedFile, progress: Callable[[int], None] | None = None) -> bool:
+        """Whether a file is a blob whose bytes were hashed in this run and are right.
+
+        Args:
+            file: what is wanted.
+            progress: told how many bytes were read, where that was not done before.
+
+        Raises:
+            OSError: the disk cannot be read.
+        """
+        blobs = self.blobs
+        return (
+            blobs.has(file.sha256, file.size) and self.hasher.digest(blobs.path(file.sha256), progress) == file.sha256
+        )
