@@ -19,7 +19,6 @@ import stat
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
@@ -341,6 +340,8 @@ class ModelRegistry:
                 self._held[model_id] = self._followed(model_id, row, entry)
 
     def _followed(self, model_id: str, row: dict[str, Any], entry: ModelEntry) -> tuple[dict[str, Any], ModelEntry]:
+        from dataclasses import fields
+
         from vcm.core.entries import entry_of
 
         new = self._rows.get(model_id)
