@@ -70,20 +70,22 @@ def print_targets(
 ) -> None:
     """Say of each target whose two contestants took part whether it is met, and by how much.
 
-    The ratio of the medians decides; that of the quickest rounds is nearer to what a quiet machine would say.
+    The ratio of the medians decides; those of the quickest rounds and of the processors' time are nearer to what a
+    quiet machine would say.
     Where ``most_mebibytes`` is given, the memory that a download took is held against it, too.
     """
     rows = []
     for target in targets:
         if (own := measured.get(target.own)) and (peer := measured.get(target.peer)):
             middle, quickest = own.seconds / peer.seconds, own.quickest / peer.quickest
-            shown = (f"{target.at_most:.2f}", f"{middle:.2f}", f"{quickest:.2f}", met(middle <= target.at_most))
-            rows.append((f"{target.own} / {target.peer}", *shown))
+            ratios = (target.at_most, middle, quickest, own.cpu_seconds / peer.cpu_seconds)
+            shown = [f"{ratio:.2f}" for ratio in ratios]
+            rows.append((f"{target.own} / {target.peer}", *shown, met(middle <= target.at_most)))
     if most_mebibytes is not None and (own := measured.get(VCM)):
         peak = f"{own.mebibytes:.0f}"
-        rows.append((f"{VCM}, peak MiB", f"{most_mebibytes:g}", peak, peak, met(own.mebibytes <= most_mebibytes)))
+        rows.append((f"{VCM}, peak MiB", f"{most_mebibytes:g}", peak, "", "", met(own.mebibytes <= most_mebibytes)))
     if rows:
-        print_table("targets", ("", "at most", "median", "quickest", ""), rows)
+        print_table("targets", ("", "at most", "median", "quickest", "CPU", ""), rows)
 
 
 def met(is_met: bool) -> str:
