@@ -101,7 +101,7 @@ def lies(dice: random.Random, third: str) -> dict[str, Lie]:
         "elsewhere": Lie("harmless", 0, {**hub, "status": 302, "headers": {"Location": f"{third}/files/right"}}),
         "elsewhere, wrong": Lie("wrong", 4, {**hub, "status": 302, "headers": {"Location": f"{third}/files/wrong"}}),
         "elsewhere, nothing": Lie("final", 3, {**hub, "status": 302, "headers": {"Location": f"{third}/files/none"}}),
-        "in a circle": Lie("harmless", 3, {"status": 302, "headers": {"Location": "?again"}}),
+        "in a circle": Lie("passing", 3, {"status": 302, "headers": {"Location": "?again"}}),
         "gone": Lie("final", 3, {**hub, "status": 404, "headers": {"X-Error-Code": "EntryNotFound"}}),
         "moved": Lie("final", 3, {**hub, "status": 404, "headers": {"X-Error-Code": "RevisionNotFound"}}),
         "gated": Lie("final", 3, {**hub, "status": 403, "headers": {"X-Error-Code": "GatedRepo"}}),
