@@ -310,10 +310,12 @@ def test_a_few_kills(storm):
 @pytest.mark.parametrize("storm", [one_large_file], indirect=True)
 def test_little_is_fetched_again(storm):
     dice = random.Random(SEED)
+    storm.hub.clear_faults()
+    storm.hub.fail(Fault(origin="cdn", rate=LARGE, times=None))
     storm.begin()
     sent, killed = storm.hub.bytes_sent, 0
-    while killed < FEW:
-        ended = storm.run(f"{killed}", kill_after=dice.uniform(0.1, 0.3))
+    while True:
+        ended = storm.run(f"{killed}", kill_after=dice.uniform(0.2, 0.4))
         if not ended.was_killed:
             break
         killed += 1

@@ -37,7 +37,7 @@ from vcm.testing import Fault, HubSimulator
 
 DRAWS = int(os.environ.get("ROBUST_DRAWS", "1000"))
 SEED = int(os.environ.get("ROBUST_SEED", "1"))
-FEW = 40
+FEW = 25
 DEADLINE = 30.0
 """Seconds for one draw, in which nobody sleeps between attempts and silence is noticed after a fifth of a second."""
 SILENCE = 0.2
