@@ -49,6 +49,7 @@ class Notes(Reporter):
         self.tasks: list[tuple[str, int]] = []
         self.progress: dict[str, int] = defaultdict(int)
         self.already: dict[str, int] = {}
+        self.kept_bytes: dict[str, int] = defaultdict(int)
         self.waits: list[tuple[float, str]] = []
         self.finished_files: list[str] = []
         self.ends = 0
@@ -67,6 +68,10 @@ class Notes(Reporter):
         self.already[label] = already
         with self._lock:
             self.progress[label] = already
+
+    def kept(self, label: str, count: int) -> None:
+        with self._lock:
+            self.kept_bytes[label] += count
 
     def advanced(self, label: str, count: int) -> None:
         with self._lock:

@@ -251,26 +251,28 @@ class Session:
             nearby=Nearby(folders),
             cancelled=self.cancelled,
         )
+        models = [each.model for each in plan.models]
+        if not plan.changes and (self.use.is_remembered(models) if whole else self.use.is_known()):
+            return installer.install(plan, headroom)
         try:
-            answers = self._carry_out(installer, plan, headroom)
+            with self.use.needing(models, to_write=bool(plan.changes)):
+                answers = self._carry_out(installer, plan, headroom)
         except DiskSpaceError as error:
             self._tell_prunable([error])
             raise
         self._tell_prunable([answer.error for answer in answers if isinstance(answer.error, DiskSpaceError)])
         if whole:
-            self.use.remember([answer.model for answer in answers if answer.error is None])
+            done = [answer.model for answer in answers if answer.error is None]
+            self.use.remember(done, quiet=len(done) < len(answers))
         return answers
 
     def _carry_out(self, installer: Installer, plan: Plan, headroom: float) -> list[Synced]:
-        known = self.use.is_known()
-        if known and not plan.changes:
-            return installer.install(plan, headroom)
-        with self.use.needing([each.model for each in plan.models]):
-            plan = self._as_it_is_now(plan)
-            if not known:
-                # Before the work: what of it is done when it fails is the project's already.
-                self.use.remember([each.model for each in plan.models if each.state is SnapshotState.INSTALLED])
-            return installer.install(plan, headroom)
+        plan = self._as_it_is_now(plan)
+        if not self.use.is_known():
+            # Before the work: what of it is done when it fails is the project's already.
+            done = [each.model for each in plan.models if each.state is SnapshotState.INSTALLED]
+            self.use.remember(done, quiet=True)
+        return installer.install(plan, headroom)
 
     def _tell_prunable(self, errors: Sequence[DiskSpaceError]) -> None:
         """Let errors about too little room say what prune would free."""

@@ -8,6 +8,7 @@ SSL_CERT_FILE, and NO_COLOR. The proxy variables are read by requests, per addre
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from vcm.core import names
@@ -115,8 +116,9 @@ def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
 
 
 def colors_are_unwanted(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether NO_COLOR is set: https://no-color.org."""
-    return bool((os.environ if environ is None else environ).get("NO_COLOR"))
+    """Whether NO_COLOR is set (https://no-color.org), or the terminal knows none (TERM=dumb)."""
+    environ = os.environ if environ is None else environ
+    return bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
 
 
 def terminal_is_plain(environ: Mapping[str, str] | None = None) -> bool:
@@ -194,6 +196,10 @@ def cache_folder(
     if manifest:
         # No variables here: a stranger's manifest could have a secret of the environment written to the disk.
         return (project_dir or Path.cwd()) / os.path.expanduser(manifest)  # noqa: PTH111
+    home = os.environ.get("HOME", "")
+    if sys.platform == "linux" and home.startswith("/") and not os.environ.keys() & {"XDG_CACHE_HOME", "ANDROID_ROOT"}:
+        # What platformdirs says then; but to say it, it imports as much as a whole gate does.
+        return Path(home, ".cache", "vcm")
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("vcm", appauthor=False))

@@ -26,7 +26,7 @@ from tests.bench.targets import (
     met,
     print_targets,
 )
-from tests.bench.timing import Contestant, compare, environment, print_machine, print_table, run, script
+from tests.bench.timing import Contestant, begin, compare, environment, print_table, run, script
 
 MODELS = 20
 STEPS = (20, 200, 1000)
@@ -65,7 +65,7 @@ def main() -> None:
         "--models", type=int, default=MODELS, help="up to so many, to see what each costs (default: 20)"
     )
     given = parser.parse_args()
-    print_machine()
+    begin()
     with tempfile.TemporaryDirectory(prefix="vcm-bench-") as name:
         folder = Path(name)
         for number in range(given.models):

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests import corpora
 from tests.bench.contestants import HF_SETTINGS
 from tests.bench.simulator import MANY, Remote, serving
-from tests.bench.timing import Contestant, compare, environment, print_machine, run
+from tests.bench.timing import Contestant, begin, compare, environment, run
 from tests.counting import KINDS, api_calls, by_repo
 from vcm.hub import http
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="(default: 5; with --corpus 1)")
     parser.add_argument("--latency", type=float, metavar="MS", help="of every answer (default: 50; with --corpus 0)")
     given = parser.parse_args()
-    print_machine()
+    begin()
     with tempfile.TemporaryDirectory(prefix="vcm-bench-") as name:
         if given.corpus:
             _corpus(_Project(Path(name)), given.rounds or 1, (given.latency or 0) / 1000)

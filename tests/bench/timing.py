@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -96,7 +97,11 @@ def run(command: Command, environ: Mapping[str, str], folder: Path) -> Taken:
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -130,8 +135,12 @@ def compare(
     return measured
 
 
-def print_machine() -> None:
-    """Say what the numbers were measured on, and what is the least memory that can be seen from here."""
+def begin() -> None:
+    """Say what the numbers are measured on, and what is the least memory that can be seen from here.
+
+    From then on SIGTERM ends this process as Ctrl-C does: the servers that it started and its folders go with it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # A child is born as a copy of this process, and Linux counts that into its peak.
     floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     print_line(

@@ -19,8 +19,8 @@ from pathlib import Path
 from tests.bench.cases import CASES, GIBIBYTE, Case
 from tests.bench.contestants import ARIA2C, HF, HF_SETTINGS, VCM, commands, wanted
 from tests.bench.server import publish, serving
-from tests.bench.targets import of_download, print_memory, print_targets
-from tests.bench.timing import Contestant, Summary, compare, environment, print_machine, run, script
+from tests.bench.targets import MOST_MEBIBYTES, of_download, print_targets
+from tests.bench.timing import Contestant, Summary, begin, compare, environment, run, script
 
 FAR = 50.0
 """Milliseconds that an answer of a hub that is far away takes to begin."""
@@ -30,7 +30,7 @@ _SPEED = ("large", "shards", "small", "repos")
 
 def main() -> None:
     given = _arguments()
-    print_machine()
+    begin()
     places = [name for name, chosen in (("tmpfs", given.tmpfs), ("disk", given.disk)) if chosen] or ["tmpfs", "disk"]
     secured = [tls for tls, chosen in ((False, given.plain), (True, given.tls)) if chosen] or [False, True]
     latencies = [milliseconds / 1000 for milliseconds in given.latency or (0, FAR)]
@@ -43,8 +43,8 @@ def main() -> None:
             for tls, latency in itertools.product(secured, latencies):
                 title = f"{case.title.format(size=size, files=files)}, {place}, {'https' if tls else 'http'}"
                 measured = race.run(f"{title}, {latency * 1000:g} ms", given, tls=tls, latency=latency)
-                print_targets(measured, of_download(name, tls=tls, is_far=latency > 0))
-                print_memory(measured)
+                targets = of_download(name, tls=tls, is_far=latency > 0)
+                print_targets(measured, targets, most_mebibytes=MOST_MEBIBYTES)
 
 
 def _arguments() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from tests.bench.cases import GIBIBYTE, write_large
 from tests.bench.contestants import HF_SETTINGS
 from tests.bench.server import publish, serving
 from tests.bench.targets import HASHING, TARGETS, VERIFY, print_targets
-from tests.bench.timing import Command, Contestant, compare, environment, print_machine, run, script
+from tests.bench.timing import Command, Contestant, begin, compare, environment, run, script
 
 FILES = 10
 REPO = "bench/verified"
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tmpfs", action="store_true", help="in /dev/shm instead of below TMPDIR")
     given = parser.parse_args()
-    print_machine()
+    begin()
     below = "/dev/shm" if given.tmpfs else None  # noqa: S108  (it is the memory that is asked for)
     with tempfile.TemporaryDirectory(prefix="vcm-bench-", dir=below) as name:
         _measure(Path(name), int(given.size * GIBIBYTE), given.rounds)

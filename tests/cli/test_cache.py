@@ -258,6 +258,22 @@ def test_a_second_project_is_known_although_nothing_had_to_be_done(both, vcm, ca
     assert snapshots(cache) == 1
 
 
+def test_a_store_in_which_nobody_can_take_a_lease(both, vcm, cache, another, manifest, plain):
+    """As a store is that others may only read."""
+    shutil.rmtree(cache / "in-use")
+    (cache / "in-use").write_text("")
+    another('[models.audio]\nrepo = "acme/audio"\n')
+    shutil.rmtree(next(path for path in (cache / "snapshots").iterdir() if (path / "config.json").exists()))
+    failed = vcm("sync")
+    assert (failed.code, plain(failed.err)) == (
+        5,
+        (
+            "error: cannot use TMP/cache/in-use/store.lock: not a directory\n"
+            "hint: check who owns it, or choose another folder with --cache-dir\n"
+        ),
+    )
+
+
 def test_a_sync_that_failed_has_made_the_project_known(wants_frames, vcm, cache, aged, hub):
     from vcm.testing import Fault
 
@@ -265,7 +281,7 @@ def test_a_sync_that_failed_has_made_the_project_known(wants_frames, vcm, cache,
     assert vcm("sync").code == 3
     there = blobs(cache)
     aged()
-    assert vcm("cache", "prune").out == "Freed 0 B: 1 small file\n"  # the lock of the download that failed
+    assert vcm("cache", "prune").out == f"Nothing to prune in {cache}\n"
     assert blobs(cache) == there > 0
 
 

@@ -696,6 +696,27 @@ def test_usage(arguments, project, vcm):
     assert result.err.startswith(("Usage: vcm ", "Error: "))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["sync", "--json", "--bogus"], "No such option: --bogus", "see vcm sync --help"),
+        (["show", "--json"], "Missing argument 'NAME'", "see vcm show --help"),
+        (["zzz", "--json"], "No such command 'zzz'", "see vcm --help"),
+        (["list", "--json", "--color", "blue"], None, None),
+    ],
+)
+def test_usage_in_json(arguments, message, hint, project, vcm, error_of):
+    result = vcm(*arguments)
+    assert result.code == 2
+    error = error_of(result.out)
+    assert error["code"] == "CONFIG_ERROR"
+    if message:
+        assert (error["message"], error["hint"]) == (message, hint)
+        assert result.err == f"error: {message}\nhint: {hint}\n"
+    assert vcm("sync", "--json", "--help").code == 0
+    assert json.loads(vcm("list", "--json").out)["error"]["code"] == "CONFIG_ERROR"
+
+
 @pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}])
 @pytest.mark.parametrize("command", ["list", "show frames --json", "--help"])
 def test_a_reader_that_leaves_early(command, buffering, synced, project):

@@ -247,33 +247,46 @@ def test_two_interrupts_in_a_row(large, vcm_process, hub, cache):
     assert (process.returncode, err) == (130, "fetching 1 file, 2.1 MB\n" + STOPPED)
 
 
-def test_interrupted_at_any_moment(many, vcm_process, vcm, hub, project, tmp_path, monkeypatch):
+ANNOUNCED = """
+import sys
+from vcm.cli.app import run
+sys.argv = ["vcm", "sync"]
+print("begun", file=sys.stderr, flush=True)
+run()
+"""
+
+
+def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatch):
     """While locking, downloading over many threads, linking: the next run goes on from what is there."""
     hub.fail(Fault(origin="cdn", delay=0.05, times=None))
     codes: Counter[int] = Counter()
     cache = tmp_path / "interrupted"
     monkeypatch.setenv("VCM_CACHE_DIR", str(cache))
-    for number in range(16):
+    for number in range(12):
         if number % 4 == 0:
             (project / "models.lock").unlink(missing_ok=True)
             shutil.rmtree(cache, ignore_errors=True)
-        hub.clear_requests()
-        process = vcm_process("sync")
-        wait_for(lambda: bool(hub.requests) or process.poll() is not None, process)  # noqa: B023
-        time.sleep(0.021 * number)
-        if process.poll() is None:
-            ending = signal.SIGTERM if number % 3 == 0 else signal.SIGINT
-            process.send_signal(ending)
-            started = time.monotonic()
-            _, err = process.communicate(timeout=10)
-            assert time.monotonic() - started < 1.5
-            assert "Traceback" not in err
-            # What the one before had asked may arrive late, and this one not have begun.
-            assert process.returncode in (0, 128 + ending, -ending)
-            codes[process.returncode] += 1
+        process = subprocess.Popen(
+            [sys.executable, "-c", ANNOUNCED],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begun\n"
+        time.sleep(0.02 + 0.03 * number)
+        ending = signal.SIGTERM if number % 3 == 0 else signal.SIGINT
+        process.send_signal(ending)
+        started = time.monotonic()
+        _, err = process.communicate(timeout=10)
+        assert time.monotonic() - started < 1.5
+        assert "Traceback" not in err
+        assert process.returncode in (0, 128 + ending)
+        codes[process.returncode] += 1
         for blob in (cache / "blobs" / "sha256").glob("*"):
             assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
-    assert codes[130] + codes[143] >= 8
+    assert codes[130] + codes[143] >= 6
     assert vcm("sync").code == 0
     assert vcm("verify").code == 0
 

@@ -231,15 +231,17 @@ def test_who_wants_quiet_is_told_of_notices_alone():
     assert stream.getvalue() == "note: of m\n"
 
 
-def test_threads_that_wait_for_the_same_thing_say_so_once_each_time():
+def test_files_that_wait_for_the_same_thing_say_so_once_each_time():
     stream = io.StringIO()
     reporter = make_reporter(quiet=False, stream=stream)
-    for _ in range(3):
-        reporter.waiting("the hub", 600, "connection refused")
+    for label in ("m/a", "m/b", "m/a"):
+        reporter.waiting(label, 600, "connection refused")
+    reporter.waiting("m/b", 300, "connection refused")
     reporter.waiting("the hub", 0, "too many requests")
     reporter.waiting("the hub", 0, "too many requests")
     assert stream.getvalue().splitlines() == [
-        "the hub: connection refused; next try in 600 s",
+        "m/a: connection refused; next try in 600 s",
+        "m/b: connection refused; next try in 300 s",
         "the hub: too many requests; next try in 0 s",
         "the hub: too many requests; next try in 0 s",
     ]
@@ -409,7 +411,7 @@ def test_a_stall_and_a_rest_are_named(clock):
     assert [" ".join(line.split()) for line in terminal_lines(tally.look(), 100, 24)] == [
         "fetching 2 files 0%| | 0 B/1.0 kB no data for 12 s",
         "a 0%| | 0 B/500 B no data for 12 s",
-        "b 0%| | next try in 4 s: the server answers 503",
+        "b 0% next try in 4 s: the server answers 503",
     ]
     assert log_line(tally.look()) == "0 B of 1.0 kB (0 %), 0 B/s, no data for 12 s"
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.pruning import (
+    YOUNG,
     YOUNG_ANSWER,
-    YOUNG_BLOB,
     YOUNG_PARTIAL,
     Claim,
     Kind,
@@ -94,7 +94,14 @@ def test_a_file_with_another_name_elsewhere_frees_nothing():
 
 
 @pytest.mark.parametrize(
-    ("kind", "seconds"), [(Kind.PARTIAL, YOUNG_PARTIAL), (Kind.ANSWER, YOUNG_ANSWER), (Kind.BLOB, YOUNG_BLOB)]
+    ("kind", "seconds"),
+    [
+        (Kind.PARTIAL, YOUNG_PARTIAL),
+        (Kind.ANSWER, YOUNG_ANSWER),
+        (Kind.BLOB, YOUNG),
+        (Kind.LEFTOVER, YOUNG),
+        (Kind.LOCK, YOUNG),
+    ],
 )
 def test_what_is_kept_while_it_is_young(kind, seconds):
     part = Part(kind, "a" * 64, "a", (StoredFile((1, 1), 1),), NOW - seconds)

@@ -219,6 +219,17 @@ def test_a_commit_that_another_has_rewritten_is_caught(hub, locked, install):
     assert isinstance(result.error, ModelChecksumError)
 
 
+def test_bytes_of_this_machine_count_as_done(locked, session, install, tmp_path):
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    (folder / "anything").write_bytes(SHARED)
+    within = session()
+    install(locked, folders=[folder], within=within)
+    notes = within.reporter
+    assert notes.kept_bytes == {"a/shared.safetensors": len(SHARED)}
+    assert sum(notes.kept_bytes.values()) + sum(notes.progress.values()) == notes.tasks[0][1]
+
+
 @pytest.mark.parametrize("change", [b"x" * 5000, SHARED[:-1], SHARED + b"x", b""])
 def test_a_damaged_blob_is_fetched_again(hub, cache, locked, install, change):
     install(locked[:1])
@@ -328,6 +339,7 @@ def test_a_disk_that_is_too_small(tmp_path):
     from vcm.core.lock import LockedFile, LockedModel
     from vcm.session import Session
     from vcm.settings import Settings
+    from vcm.store.leases import Leases
 
     with Patcher() as patcher, HubSimulator() as hub:
         assert patcher.fs is not None
@@ -337,7 +349,10 @@ def test_a_disk_that_is_too_small(tmp_path):
         file = LockedFile("a.safetensors", 5000, hashlib.sha256(SHARED).hexdigest())
         model = LockedModel(name="a", source="huggingface", repo="acme/a", commit=repo.head(), files=(file,))
         within = Session(Settings(cache_dir=cache, endpoint=hub.endpoint), sleep=lambda _: None)
-        used = patcher.fs.get_disk_usage()[1]
+        patcher.fs.set_disk_usage(1 << 30)  # from here on, it counts
+        with Leases(cache).take([model]):
+            # What sync writes down before it looks how much room there is.
+            used = patcher.fs.get_disk_usage()[1]
         for free, fits in ((9_999, False), (10_000, True)):
             patcher.fs.set_disk_usage(used + free)
             plan = within.store.plan([model])

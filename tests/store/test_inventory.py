@@ -13,7 +13,7 @@ from vcm.store.inventory import FOLDERS, take_inventory, walk
 from vcm.store.leases import Leases
 
 HEX = "ab" * 32
-UNIQUE = "3c0faa701fa8b0ca89a16ef6b7eece1a"
+UNIQUE = "12" * 16  # as temporary_name gives them
 
 
 @pytest.fixture

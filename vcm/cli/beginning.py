@@ -18,6 +18,7 @@ from vcm.core.manifest import parse_manifest
 from vcm.core.wording import byte_count, counted, short_commit, system_reason
 from vcm.errors import ConfigError
 from vcm.settings import project_folder
+from vcm.store.inputs import read_input
 from vcm.store.project import Project
 from vcm.version import VERSION
 
@@ -79,8 +80,7 @@ def _import_yaml(file: Path, *, dry_run: bool, json: bool) -> int:
 
     project = _new_project(_EXISTS)
     try:
-        with file.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
+        data = read_input(file, LARGEST)
     except OSError as error:
         raise ConfigError(
             f"cannot read {file}: {system_reason(error)}", hint="name the application's YAML file"

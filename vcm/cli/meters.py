@@ -103,7 +103,9 @@ def _line(meter: Meter, choices: list[str], width: int, encoding: str, *, is_who
     right = f" {numbers}" if numbers else ""
     free = width - len(share) - len(right) - 1
     label_width = min(_LABEL_COLUMNS, (width + 1) // 3)
-    if label_width < _LEAST_LABEL or free - label_width - 2 < _LEAST_BAR:
+    if meter.rest > 0 or label_width < _LEAST_LABEL or free - label_width - 2 < _LEAST_BAR:
+        if width >= _ROOMY:
+            free = min(free, label_width)
         label = _fitting(meter.label, min(_LABEL_COLUMNS, free), encoding) + " " if free >= _LEAST_LABEL else ""
         return _fitting(f"{label}{share}{right}".rstrip(), width, encoding).rstrip()
     label = _fitting(meter.label, label_width, encoding)

@@ -108,13 +108,13 @@ class _ProgressReporter(NoticeReporter):
 
     def waiting(self, label: str, seconds: float, reason: str) -> None:
         self._tally.waiting(label, seconds, reason)
-        line = f"{label}: {reason}; next try in {seconds:.0f} s"
+        wait = f"{reason}; next try in {seconds:.0f} s"
         with self._printing:
             now = self._clock()
-            # Threads that wait for the same thing at the same time say so once.
-            if self._waits.get(line, now) <= now:
-                self._waits[line] = now + seconds
-                self._print(line)
+            # Files that wait for the same thing at the same time say so once.
+            if self._waits.get(wait, now) <= now:
+                self._waits[wait] = now + seconds
+                self._print(f"{label}: {wait}")
 
     def finished(self) -> None:
         self._over.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+_SPELL = "vcm-spell"
+_SPELLINGS = {"→": "->", "…": "~"}
+
+
 def take_streams() -> None:
     """Make both streams such that nothing that is printed ends the work.
 
@@ -19,8 +24,18 @@ def take_streams() -> None:
     that of the command. Whoever cannot be reached at standard error is not told. A stream may be closed (``2>&-``) or
     know only some letters.
     """
+    codecs.register_error(_SPELL, _spelt)
     sys.stdout = _usable(sys.stdout, BrokenPipeError)
     sys.stderr = _usable(sys.stderr, OSError)
+
+
+def _spelt(error: UnicodeError) -> tuple[str, int]:
+    """Letters that a stream lacks: ours as well as can be, those of others as Python writes them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    spelt = [_SPELLINGS.get(each) or each.encode("ascii", "backslashreplace").decode() for each in letters]
+    return "".join(spelt), error.end
 
 
 class _Forgiving(io.FileIO):
@@ -41,7 +56,7 @@ def _usable(stream: TextIO | None, forgiven: type[OSError]) -> TextIO:
         return Path(os.devnull).open("w", encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    errors = "backslashreplace" if stream.errors == "strict" else stream.errors
+    errors = _SPELL if stream.errors in ("strict", "backslashreplace") else stream.errors
     raw = getattr(stream.buffer, "raw", stream.buffer)
     if type(raw) is not io.FileIO:
         # A console of Windows.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from vcm.core.records import record
 
 _WINDOW = 5.0  # seconds: long enough for a calm number, short enough to see a stall
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Meter:
     """How far something is at one moment: a file, or the whole.
 
@@ -45,7 +46,7 @@ class Meter:
         return max(0, self.total - self.done) / self.speed if self.total and self.speed > 0 else None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class View:
     """All there is to show at one moment.
 

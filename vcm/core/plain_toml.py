@@ -6,50 +6,78 @@ What is written otherwise, or wrong, is ``tomllib``'s to read or to refuse: this
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_STRING = r'"[^"\\]*"'
-_LINE = re.compile(
-    r"(?:\[(?P<table>[A-Za-z0-9_-]+)(?:\.(?P<inner>[A-Za-z0-9_-]+))?\]"
-    rf'|(?P<key>[A-Za-z0-9_-]+) *= *(?:"(?P<text>[^"\\]*)"|(?P<word>true|false)|(?P<number>0|[1-9][0-9]{{0,17}})'
-    rf"|\[ *(?P<array>{_STRING}(?: *, *{_STRING})*)? *,? *\]))? *(?:#.*)?"
-)
+_BARE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+_WORDS = {"true": True, "false": False}
+_MOST_DIGITS = 18
 
 
 def read_plain(text: str) -> dict[str, Any] | None:
     """What ``tomllib`` makes of a text; None where it is not all plain."""
-    if not text.replace("\n", "").isprintable():
+    if "\\" in text or not text.replace("\n", "").isprintable():
         return None
     top: dict[str, Any] = {}
     table = top
-    for line in text.split("\n"):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            return None
-        if match["table"]:
-            name, within = match["table"], top
-            if match["inner"]:
-                name, within = match["inner"], top.setdefault(name, {})
-            if not isinstance(within, dict) or name in within:
-                return None
-            table = within[name] = {}
-        elif match["key"]:
-            if match["key"] in table:
-                return None
-            table[match["key"]] = _value(match)
+    try:
+        for untrimmed in text.split("\n"):
+            line = untrimmed.strip(" ")
+            if line.startswith("["):
+                table = _table(top, line)
+            elif line and not line.startswith("#"):
+                key, _, value = line.partition("=")
+                _add(table, key.rstrip(" "), _value(value.strip(" ")))
+    except ValueError:
+        return None
     return top
 
 
-def _value(match: re.Match[str]) -> object:
-    if match["text"] is not None:
-        return match["text"]
-    if match["word"]:
-        return match["word"] == "true"
-    if match["number"]:
-        return int(match["number"])
-    # Without quotes and backslashes in them, strings are all that stands between two quotes.
-    return (match["array"] or "").split('"')[1::2]
+def _table(top: dict[str, Any], line: str) -> dict[str, Any]:
+    header = _without_comment(line, line.index("]") + 1)
+    outer, dot, inner = header[1:-1].partition(".")
+    table: dict[str, Any] = {}
+    if not dot:
+        _add(top, outer, table)
+        return table
+    if outer not in top:
+        _add(top, outer, {})
+    _add(top[outer], inner, table)
+    return table
+
+
+def _add(table: object, key: str, value: object) -> None:
+    if not isinstance(table, dict) or key in table or not key or key.strip(_BARE):
+        raise ValueError
+    table[key] = value
+
+
+def _value(text: str) -> object:
+    if text.startswith('"'):
+        return _without_comment(text, text.index('"', 1) + 1)[1:-1]
+    if text.startswith("["):
+        # No string holds a quote: what stands between every second pair of them is all that is no string.
+        between, strings = text[1:-1].split('"')[::2], text[1:-1].split('"')[1::2]
+        first, *middle, last = [each.strip(" ") for each in between] if strings else ["", between[0].strip(" ")]
+        if (
+            text[-1] == "]"
+            and not first
+            and all(each == "," for each in middle)
+            and last in ("", ",")[: 1 + len(strings)]
+        ):
+            return strings
+        raise ValueError
+    word = text.partition("#")[0].rstrip(" ")
+    if word in _WORDS:
+        return _WORDS[word]
+    if not (word.isascii() and word.isdecimal() and len(word) <= _MOST_DIGITS) or (word[0] == "0" and word != "0"):
+        raise ValueError
+    return int(word)
+
+
+def _without_comment(text: str, end: int) -> str:
+    rest = text[end:].lstrip(" ")
+    if rest and not rest.startswith("#"):
+        raise ValueError
+    return text[:end]

@@ -16,8 +16,9 @@ from vcm.core.lock import LockedModel
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
-YOUNG_BLOB = _HOUR
-"""Seconds for which a blob is kept that stands in no snapshot: locking has fetched it for a lock still to be synced."""
+YOUNG = _HOUR
+"""Seconds for which a blob is kept that stands in no snapshot, because locking may have fetched it for a lock that is
+still to be synced; and what may be in the making."""
 YOUNG_PARTIAL = 7 * _DAY
 """Seconds for which a download that was broken off waits to be taken up again."""
 YOUNG_ANSWER = 30 * _DAY
@@ -162,10 +163,10 @@ class _Needed:
                 needed = self._is_younger(part, YOUNG_ANSWER)
             case Kind.LEFTOVER:
                 # Of a running process, if it came after that process began.
-                needed = any(part.used >= claim.began for claim in self._claims)
+                needed = any(part.used >= claim.began for claim in self._claims) or self._is_younger(part, YOUNG)
             case Kind.LOCK:
                 # Somebody may have opened it and be about to hold it: two could work at once if it went now.
-                needed = bool(self._claims)
+                needed = bool(self._claims) or self._is_younger(part, YOUNG)
             case Kind.LEASE:
                 needed = any(part.name == claim.name for claim in self._claims)
             case Kind.INDEX | Kind.REGISTRY | Kind.STORE_LOCK:
@@ -177,7 +178,7 @@ class _Needed:
 
     def _is_new(self, part: Part) -> bool:
         linked = any(file.inode in self._in_snapshots for file in part.files)
-        return not linked and self._is_younger(part, YOUNG_BLOB)
+        return not linked and self._is_younger(part, YOUNG)
 
     def _is_younger(self, part: Part, seconds: float) -> bool:
         return self._now - part.used < seconds

@@ -188,7 +188,9 @@ def require(name: str, project: str | Path | None = None) -> Path:
         ModelChecksumError: a file is missing, extra or changed.
         ConfigError: there is no such model, or manifest, lock or environment cannot be used.
     """
-    opened = open_project(project)
+    from vcm.enforce.remembering import RememberingProject
+
+    opened = RememberingProject(open_project(project).folder)
     manifest = opened.manifest()
     models = _locked_models(opened, manifest, name)
     refuse_violations(manifest.policy, models, time.time())
@@ -254,5 +256,5 @@ def _locked_models(project: Project, manifest: Manifest, name: str) -> list[Lock
             hint=f"models of this project: {', '.join(known) or 'none'}",
         )
     # A lock that fits names every model.
-    models = [model for model in project.fitting_lock(manifest).models if model.root == root]
+    models = project.fitting_lock(manifest).by_root[root]
     return sorted(models, key=lambda model: model.name != name)

@@ -22,6 +22,8 @@ CONNECTIONS = 8
 """To fetch large files over, shared by those that are on their way at one time."""
 SEGMENT = 4 << 20
 """Bytes of one piece: large enough that asking for it costs little, small enough that many fit into memory."""
+BUFFERS = CONNECTIONS + 2
+"""Pieces in memory, of all files: those on their way, and those that are written and hashed."""
 
 
 @dataclass(slots=True)
@@ -78,11 +80,14 @@ class ReadAhead:
     Args:
         fill: brings one piece here; called in threads of its own.
         connections: how many pieces may be on their way at once, asked again before each.
+        buffers: where pieces gather; other files may use them, too.
+        size: bytes of a piece, and of a buffer.
     """
 
     fill: Callable[[Segment], None]
     connections: Callable[[], int]
-    buffers: Buffers = field(default_factory=lambda: Buffers(CONNECTIONS + 2, SEGMENT))
+    buffers: Buffers
+    size: int = SEGMENT
     stopped: Event = field(default_factory=Event)
     _answers: set[Answer] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
@@ -101,7 +106,7 @@ class ReadAhead:
                     buffer = self.buffers.take_at_once() if coming else self.buffers.take()
                     if buffer is None:
                         break
-                    segment = Segment(start, min(end, start + SEGMENT), buffer)
+                    segment = Segment(start, min(end, start + self.size), buffer)
                     coming.append((segment, pool.submit(self.fill, segment)))
                     start = segment.end
                 segment, filling = coming.popleft()

@@ -7,7 +7,7 @@ file is.
 from __future__ import annotations
 
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,23 +16,28 @@ if TYPE_CHECKING:
 
 
 class Buffers:
-    """So many buffers of one size, each used by one at a time."""
+    """At most so many buffers of one size, made when they are needed; each is used by one at a time."""
 
-    def __init__(self, count: int, size: int) -> None:
+    def __init__(self, most: int, size: int) -> None:
         self._free: SimpleQueue[memoryview] = SimpleQueue()
-        for _ in range(count):
-            self._free.put(memoryview(bytearray(size)))
+        self._size = size
+        self._left = most
+        self._making = Lock()
 
     def take(self) -> memoryview:
         """A free buffer; waits for one."""
-        return self._free.get()
+        return self.take_at_once() or self._free.get()
 
     def take_at_once(self) -> memoryview | None:
         """A free buffer, or None."""
         try:
             return self._free.get_nowait()
         except Empty:
-            return None
+            with self._making:
+                if not self._left:
+                    return None
+                self._left -= 1
+            return memoryview(bytearray(self._size))
 
     def give_back(self, buffer: memoryview) -> None:
         """Be done with a buffer."""

@@ -62,7 +62,7 @@ class Partial:
         self._complete = False
         large = wanted.size is None or wanted.size >= _LARGE
         self._threaded = large
-        self.buffers = Buffers(4, CHUNK) if large else Buffers(1, max(_SMALLEST_BUFFER, min(CHUNK, wanted.size or 0)))
+        self.buffers = Buffers(4, CHUNK) if large else Buffers(1, min(CHUNK, max(_SMALLEST_BUFFER, wanted.size or 0)))
         self._hashes: dict[str, _Hash] = {}
         self._hashing: Hashing | None = None
         self._file = GrowingFile(path)

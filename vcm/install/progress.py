@@ -46,6 +46,12 @@ class DownloadProgress(Reporter):
             self._here[label], self._sizes[label] = already, size
             self._add_up()
 
+    def kept(self, label: str, count: int) -> None:
+        with self._lock:
+            self._here[label] = self._here.get(label, 0) + count
+            self._sizes.setdefault(label, count)
+            self._add_up()
+
     def advanced(self, label: str, count: int) -> None:
         with self._lock:
             self._here[label] = self._here.get(label, 0) + count

@@ -87,6 +87,7 @@ class Installer:
         self._nearby = nearby
         self._cancelled = cancelled
         self._counted: set[str] = set()
+        self._missing: set[str] = set()
 
     def install(self, plan: Plan, headroom: float) -> list[Synced]:
         """Bring the store to the plan's end; one answer for each of its models, in the plan's order.
@@ -103,6 +104,7 @@ class Installer:
         with disk_errors(self._store.root):
             self._store.blobs.prepare()
         check_space(plan, self._store, headroom)
+        self._missing = {file.sha256 for each in plan.changes for file in each.fetch}
         files = sum(len(each.fetch) for each in plan.changes)
         self._reporter.started(f"fetching {counted(files, 'file')}", plan.bytes_to_fetch)
         try:
@@ -193,6 +195,8 @@ class Installer:
             raise KeyboardInterrupt
         with disk_errors(self._store.root):
             if self._is_here(file):
+                if file.sha256 in self._missing:
+                    self._reporter.kept(f"{model.name}/{file.path}", file.size)
                 return Fetched(file.sha256, file.size, 0)
         if self._transfer is None:
             raise ModelDownloadError(

@@ -18,7 +18,8 @@ from vcm.hub.body import Answer
 from vcm.hub.client import HubClient
 from vcm.hub.faults import NetworkFaultError
 from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
-from vcm.install.ahead import CONNECTIONS, ReadAhead, Segment
+from vcm.install.ahead import BUFFERS, CONNECTIONS, SEGMENT, ReadAhead, Segment
+from vcm.install.hashing import Buffers
 from vcm.install.partial import PART, Partial
 from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.blobs import BlobStore
@@ -56,6 +57,7 @@ class Transfer:
         self._cancelled = cancelled or Event()
         self._refusals: dict[str, RegistryError | None] = {}
         self._checking_access = Lock()
+        self._pieces = Buffers(BUFFERS, SEGMENT)
         self._counting = Lock()
         self._files = 0
 
@@ -80,6 +82,8 @@ class Transfer:
                     and there is not None
                     and (wanted.size == there or (wanted.size is None and self._blobs.is_whole(wanted.sha256, there)))
                 ):
+                    # Another process has brought it meanwhile.
+                    self._reporter.kept(wanted.label, there)
                     return Fetched(wanted.sha256, there, 0)
                 self._check_access(wanted)
                 return self._fetch_exclusively(wanted)
@@ -103,9 +107,9 @@ class Transfer:
 
     def _fetch_exclusively(self, wanted: WantedFile) -> Fetched:
         with Partial(self._blobs.partial_path(wanted.sha256), wanted) as partial, self._counted():
-            partial.take_up(lambda _: self._check_cancelled())
-            self._reporter.file_started(wanted.label, wanted.size or 0, partial.size)
+            self._reporter.file_started(wanted.label, wanted.size or 0, 0)
             try:
+                partial.take_up(lambda count: self._kept(wanted, count))
                 try:
                     self._fill(partial, wanted)
                     digest = partial.verified()
@@ -123,6 +127,10 @@ class Transfer:
                 return Fetched(digest, partial.size, partial.received)
             finally:
                 self._reporter.file_finished(wanted.label)
+
+    def _kept(self, wanted: WantedFile, count: int) -> None:
+        self._reporter.kept(wanted.label, count)
+        self._check_cancelled()
 
     def _throw_away(self, partial: Partial, wanted: WantedFile) -> None:
         self._reporter.advanced(wanted.label, -partial.size)
@@ -229,7 +237,7 @@ class Transfer:
                 # The address may have expired: once more from the beginning, as with every attempt.
                 self._fill_segment(segment, wanted, wanted.url, ahead)
 
-        ahead = ReadAhead(fill, self._connections)
+        ahead = ReadAhead(fill, self._connections, self._pieces)
         # Until the first piece is here: a server may want no more than one connection.
         partial.may_read_ahead = False
         for segment in ahead.segments(partial.size, wanted.size):

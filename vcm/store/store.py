@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 
 from vcm.core.plan import Plan, SnapshotState, make_plan
-from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
 from vcm.store.snapshots import SnapshotStore
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vcm.core.lock import LockedFile, LockedModel
+    from vcm.store.blobs import BlobStore
     from vcm.store.registry import ModelRegistry
 
 
@@ -23,8 +23,14 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.blobs = BlobStore(root)
         self.snapshots = SnapshotStore(root)
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        """The bytes, which a gate does not look at."""
+        from vcm.store.blobs import BlobStore
+
+        return BlobStore(self.root)
 
     @cached_property
     def registry(self) -> ModelRegistry:
@@ -45,6 +51,7 @@ class Store:
             present = {
                 file.sha256
                 for model in models
+                if states[model.tree_digest] is not SnapshotState.INSTALLED
                 for file in model.files
                 if self._has(file, damaged=states[model.tree_digest] is SnapshotState.DAMAGED)
             }

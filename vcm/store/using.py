@@ -37,9 +37,10 @@ class StoreUse:
     def hold(self) -> None:
         """Keep prune from removing anything, until it is let go.
 
-        A store that cannot be written is no error here: nobody can put anything into it.
+        A store that cannot be written is no error here: nobody can put anything into it. Nor is one made for this,
+        where there is none: what comes to be in it is young, which prune spares.
         """
-        if self._held is None:
+        if self._held is None and self._store.root.is_dir():
             with suppress(VcmError):
                 self._held = self._taken(None)
 
@@ -50,13 +51,22 @@ class StoreUse:
             self._held = None
 
     @contextmanager
-    def needing(self, models: Sequence[LockedModel]) -> Iterator[None]:
+    def needing(self, models: Sequence[LockedModel], *, to_write: bool) -> Iterator[None]:
         """Keep prune from removing what these models need; nothing more is held from then on.
+
+        Args:
+            models: which.
+            to_write: whether anything is to be written; else a store that cannot be written will do.
 
         Raises:
             VcmError: the store cannot be written.
         """
-        lease = self._taken(models)
+        try:
+            lease = self._taken(models)
+        except VcmError:
+            if to_write:
+                raise
+            lease = None
         try:
             self.let_go()
             yield
@@ -82,18 +92,29 @@ class StoreUse:
         except VcmError:
             return True
 
-    def remember(self, models: Sequence[LockedModel]) -> None:
+    def is_remembered(self, models: Sequence[LockedModel]) -> bool:
+        """Whether the store knows that the project has these models installed, and no others."""
+        try:
+            return self._project is None or self._store.registry.is_recorded(
+                self._project.resolve(), models, self._store.root
+            )
+        except VcmError:
+            return False
+
+    def remember(self, models: Sequence[LockedModel], *, quiet: bool = False) -> None:
         """Let the store know which models the project has installed; costs little where it does already.
 
         Args:
             models: all that the project uses here.
+            quiet: say nothing where it cannot be done, because something worse has to be said.
         """
         if self._project is None:
             return
         try:
             self._store.registry.record(self._project.resolve(), models, self._store.root)
         except VcmError as error:
-            self._notice(
-                "the store cannot take down that this project uses it, so that vcm cache prune may remove its models: "
-                f"{error}"
-            )
+            if not quiet:
+                self._notice(
+                    "the store cannot take down that this project uses it, so that vcm cache prune may remove its "
+                    f"models: {error}"
+                )
