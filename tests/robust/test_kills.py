@@ -16,7 +16,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,14 @@ class Scene:
         arguments: the command line.
         known: names of blobs and snapshots that are damaged from the beginning.
         prepare: makes the store; it is copied for every attempt.
-        before: called before every run.
+        before: called before every run; may say another command line.
+        after: called when one was done.
     """
 
     arguments: list[str | Path]
     known: list[str] = field(default_factory=list)
     before: Callable[[], list[str | Path] | None] = lambda: None
+    after: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -101,6 +103,7 @@ class Storm:
     def finish(self, where: str) -> None:
         """A run that is left alone comes to the end."""
         assert self.run(where).code == 0
+        self.scene.after()
         assert wrong_in(self.cache) == [], where
         assert partial_sizes(self.cache) == {}, where
         assert self.forge.run("verify").code == 0, where
@@ -185,6 +188,40 @@ def repairing(request: pytest.FixtureRequest) -> Scene:
     return Scene(["sync"], known=damaged)
 
 
+def repairing_what_is_locked(request: pytest.FixtureRequest) -> Scene:
+    return replace(repairing(request), arguments=["verify", "--repair"])
+
+
+def repairing_the_store(request: pytest.FixtureRequest) -> Scene:
+    """Which leaves to sync what somebody else would have to say where it is from."""
+
+    def after() -> None:
+        assert forge.run("sync").code == 0
+
+    forge: Forge = request.getfixturevalue("forge")
+    return replace(repairing(request), arguments=["cache", "verify", "--repair"], after=after)
+
+
+def pruning(request: pytest.FixtureRequest) -> Scene:
+    """Two of three models are not needed any more."""
+    request.getfixturevalue("installed")
+    manifest: Callable[[str], Path] = request.getfixturevalue("manifest")
+    manifest('[models.large]\nrepo = "acme/large"\n')
+    assert request.getfixturevalue("vcm")("lock").code == 0
+    forge: Forge = request.getfixturevalue("forge")
+
+    def before() -> list[str | Path]:
+        # Whatever is gone, what is locked is there.
+        assert forge.run("check").code == 0
+        return ["cache", "prune"]
+
+    def after() -> None:
+        snapshots = list((Path(os.environ["VCM_CACHE_DIR"]) / "snapshots").iterdir())
+        assert len(snapshots) == 1
+
+    return Scene([], before=before, after=after)
+
+
 def adopting(request: pytest.FixtureRequest) -> Scene:
     return Scene(["sync", "--from", request.getfixturevalue("zoo").folder])
 
@@ -217,7 +254,8 @@ def importing(request: pytest.FixtureRequest) -> Scene:
     return Scene([], before=before)
 
 
-SCENES = [downloading, one_large_file, linking, repairing, adopting, importing]
+SCENES = [downloading, linking, repairing, pruning, adopting]
+MORE_SCENES = [one_large_file, repairing_what_is_locked, repairing_the_store, importing]
 
 
 @pytest.fixture
@@ -272,10 +310,12 @@ def test_a_few_kills(storm):
 @pytest.mark.parametrize("storm", [one_large_file], indirect=True)
 def test_little_is_fetched_again(storm):
     dice = random.Random(SEED)
+    storm.hub.clear_faults()
+    storm.hub.fail(Fault(origin="cdn", rate=LARGE, times=None))
     storm.begin()
     sent, killed = storm.hub.bytes_sent, 0
-    while killed < FEW:
-        ended = storm.run(f"{killed}", kill_after=dice.uniform(0.1, 0.3))
+    while True:
+        ended = storm.run(f"{killed}", kill_after=dice.uniform(0.2, 0.4))
         if not ended.was_killed:
             break
         killed += 1
@@ -285,15 +325,15 @@ def test_little_is_fetched_again(storm):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("storm", SCENES, indirect=True)
+@pytest.mark.parametrize("storm", SCENES + MORE_SCENES, indirect=True)
 def test_many_kills(storm, capsys):
-    rage(storm, KILLS // len(SCENES), SEED)
+    rage(storm, KILLS // len(SCENES + MORE_SCENES), SEED)
     with capsys.disabled():
         print(f"\n{storm.kills} kills in {storm.runs} runs over {storm.stores} stores: {dict(storm.alive)}")  # noqa: T201
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("storm", SCENES, indirect=True)
+@pytest.mark.parametrize("storm", SCENES + MORE_SCENES, indirect=True)
 def test_killed_at_every_step(storm, capsys):
     step = 0
     while True:
