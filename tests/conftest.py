@@ -49,6 +49,7 @@ class Notes(Reporter):
         self.tasks: list[tuple[str, int]] = []
         self.progress: dict[str, int] = defaultdict(int)
         self.already: dict[str, int] = {}
+        self.kept_bytes: dict[str, int] = defaultdict(int)
         self.waits: list[tuple[float, str]] = []
         self.finished_files: list[str] = []
         self.ends = 0
@@ -67,6 +68,11 @@ class Notes(Reporter):
         self.already[label] = already
         with self._lock:
             self.progress[label] = already
+
+    def kept(self, label: str, count: int) -> None:
+        with self._lock:
+            self.kept_bytes[label] += count
+            self.progress[label] += count
 
     def advanced(self, label: str, count: int) -> None:
         with self._lock:
@@ -183,6 +189,7 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
         offline: bool = False,
         cancelled: Event | None = None,
         freshness: Freshness = "refresh",
+        project: Path | None = None,
     ) -> Session:
         settings = Settings(
             cache_dir=folder,
@@ -193,13 +200,35 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
         )
         notes = Notes()
         # What tests change on their hub is seen at once; what is said of known answers asks for another freshness.
-        new = Session(settings, notes, cancelled, sleep=lambda _: None, freshness=freshness)
+        new = Session(settings, notes, cancelled, sleep=lambda _: None, freshness=freshness, project=project)
         made.append(new)
         return new
 
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts small file systems; skips where that is not allowed."""
+    mounted: list[Path] = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / f"tmpfs{len(mounted)}"
+        folder.mkdir()
+        try:
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True, capture_output=True, timeout=10
+            )
+        except (OSError, subprocess.SubprocessError):
+            pytest.skip("a tmpfs cannot be mounted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True, capture_output=True, timeout=10)
 
 
 def snapshot_files(cache: Path) -> dict[str, bytes]:

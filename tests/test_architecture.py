@@ -22,10 +22,11 @@ ALLOWED = {
     "install": {"hub", "store", "core", "errors"},
     "resolve": {"install", "hub", "store", "settings", "core", "errors"},
     "session": {"resolve", "install", "hub", "store", "settings", "core", "errors"},
+    "downloader": {"session", "resolve", "install", "store", "settings", "core", "errors"},
     "enforce": {"session", "resolve", "store", "settings", "core", "errors"},
     "testing": set(),
     "cli": {"enforce", "session", "install", "store", "settings", "core", "errors", "version", "testing"},
-    "__init__": {"enforce", "resolve", "errors", "version"},
+    "__init__": {"enforce", "downloader", "resolve", "store", "core", "errors", "version"},
     "__main__": {"cli"},
 }
 # Modules that stand for the outside world, and the only packages that may touch them.
@@ -34,13 +35,13 @@ OUTSIDE = {
     "urllib3": {"hub"},
     "ssl": {"hub"},
     "socket": {"testing"},
-    "http": {"testing"},
+    "http": {"hub", "testing"},
     "tqdm": {"cli"},
     "typer": {"cli"},
     "filelock": {"store"},
     "platformdirs": {"settings"},
-    "time": {"hub", "session", "enforce", "cli", "testing"},
-    "datetime": {"resolve", "testing"},
+    "time": {"hub", "install", "session", "enforce", "cli", "testing", "downloader"},
+    "datetime": {"resolve", "testing", "core", "store", "downloader"},
     "logging": {"enforce"},
     "subprocess": {"store", "cli"},
     "tempfile": {"cli"},
@@ -49,8 +50,10 @@ OUTSIDE = {
 }
 # The rules touch nothing: no disk, no clock, no environment, no log.
 PURE = {"os", "io", "pathlib", "random", "threading", *OUTSIDE}
+# But what is recorded of a model, as published, holds a path and a date: values, of which nothing is asked.
+VALUES = {name: {"datetime", "pathlib"} for name in ("entries.py", "installed.py")}
 # Where an import may wait until it is used, because the gate must start fast.
-LAZY = {"__main__", "cli", "settings", "store", "session", "enforce", "core"}
+LAZY = {"__main__", "cli", "settings", "store", "install", "session", "enforce", "core"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
 
@@ -85,7 +88,7 @@ def test_imports_go_in_one_direction(path: Path) -> None:
         else:
             assert package in OUTSIDE.get(top, {package}), f"{path}:{line}: {package} imports {module}"
             if package in ("core", "errors", "version"):
-                assert top not in PURE, f"{path}:{line}: the rules import {module}"
+                assert top not in PURE - VALUES.get(path.name, set()), f"{path}:{line}: the rules import {module}"
             if package == "testing":
                 assert top in sys.stdlib_module_names, f"{path}:{line}: the simulator needs {module}"
 

@@ -47,6 +47,7 @@ def test_no_block_is_forgotten() -> None:
         "vcm sync --locked",
         "vcm import",
         "vcm outdated",
+        "vcm cache",
         "HubSimulator",
         "pytest",
     ]
@@ -120,6 +121,13 @@ def test_when_the_world_moves_on(hub: HubSimulator, project: Path, vcm: Callable
     assert vcm(*shlex.split(outdated.out.splitlines()[-1].partition(": vcm ")[2])).code == 0
     assert "tokenizer: 1 changed, 3 B" in vcm(*lines[1]).out
     assert [vcm(*line).code for line in lines] == [0, 0, 0]
+
+
+def test_the_store(hub: HubSimulator, project: Path, vcm: Callable[..., Result]) -> None:
+    hub.add_repo("acme/frames", {"model.onnx": b"weights"})
+    assert [vcm(*words).code for words in (["init"], ["add", "frames", "acme/frames"])] == [0, 0]
+    lines = [shlex.split(line, comments=True)[1:] for line in block("sh", "vcm cache").splitlines()]
+    assert [vcm(*line).code for line in lines] == [0, 0]
 
 
 def _outputs(command: str, cache: Path, project: Path) -> tuple[str, str]:

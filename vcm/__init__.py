@@ -17,6 +17,7 @@ The map, from the rules to the terminal; each package may import what stands abo
     install           bytes → store: transfers, syncing, adopting
     resolve           hub → lock: choosing, following, what has changed since
     session           one run over one project: what to ask, what to install
+    downloader        ModelDownloader: the same for one model of the hub, without a project
     enforce           yes or no: the gate, ModelManager, AnalysisPipeline
     cli               parses, calls, prints
     testing           a hub on loopback, for tests of vcm and of programs that use it; imports nothing of the above
@@ -26,12 +27,12 @@ Nothing below is imported before it is used: ``import vcm`` costs next to nothin
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from vcm import version
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from vcm.core.entries import ModelEntry, ModelStatus, ModelType
+    from vcm.downloader import ModelDownloader
     from vcm.enforce.config import Config, ModelsConfig, ModelSource, load_config
     from vcm.enforce.gate import gate, require
     from vcm.enforce.manager import ModelManager
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         VcmError,
     )
     from vcm.resolve.registry import HuggingFaceRegistry, ModelMetadata
+    from vcm.store.registry import ModelRegistry
 
 __version__ = version.VERSION
 
@@ -61,11 +63,16 @@ _HOMES = {
     "LockError": "vcm.errors",
     "ModelChecksumError": "vcm.errors",
     "ModelDownloadError": "vcm.errors",
+    "ModelDownloader": "vcm.downloader",
+    "ModelEntry": "vcm.core.entries",
     "ModelManager": "vcm.enforce.manager",
     "ModelMetadata": "vcm.resolve.registry",
     "ModelNotFoundError": "vcm.errors",
+    "ModelRegistry": "vcm.store.registry",
     "ModelRegistryError": "vcm.errors",
     "ModelSource": "vcm.enforce.config",
+    "ModelStatus": "vcm.core.entries",
+    "ModelType": "vcm.core.entries",
     "ModelsConfig": "vcm.enforce.config",
     "PolicyError": "vcm.errors",
     "RegistryError": "vcm.errors",
@@ -84,11 +91,16 @@ __all__ = [
     "LockError",
     "ModelChecksumError",
     "ModelDownloadError",
+    "ModelDownloader",
+    "ModelEntry",
     "ModelManager",
     "ModelMetadata",
     "ModelNotFoundError",
+    "ModelRegistry",
     "ModelRegistryError",
     "ModelSource",
+    "ModelStatus",
+    "ModelType",
     "ModelsConfig",
     "PolicyError",
     "RegistryError",
@@ -104,6 +116,6 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'vcm' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = getattr(__import__(home, fromlist=(name,)), name)
     globals()[name] = value
     return value

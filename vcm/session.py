@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -13,27 +12,29 @@ from typing import TYPE_CHECKING, Self
 
 from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
 from vcm.core.manifest import Manifest, Requirement
-from vcm.core.metadata import Freshness
-from vcm.core.plan import Plan
+from vcm.core.plan import Plan, SnapshotState
 from vcm.core.policy import is_undecided, refuse_violations
+from vcm.core.records import record
 from vcm.core.reporter import Reporter
-from vcm.errors import RegistryError
+from vcm.core.wording import byte_count
+from vcm.errors import DiskSpaceError, RegistryError
 from vcm.settings import Settings
 from vcm.store.files import disk_errors
-from vcm.store.hub_cache import HubCache
 from vcm.store.project import Project
 from vcm.store.store import Store
+from vcm.store.using import StoreUse
 
 if TYPE_CHECKING:
+    from vcm.core.metadata import Freshness
     from vcm.core.outdated import News
     from vcm.core.upstream import Confirmation
     from vcm.hub.client import HubClient
     from vcm.install.nearby import Nearby
-    from vcm.install.syncing import Synced
+    from vcm.install.syncing import Installer, Synced
     from vcm.install.transfer import Transfer
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Locking:
     """What locking came to.
 
@@ -61,6 +62,7 @@ class Session:
         cancelled: once set, all work ends with KeyboardInterrupt.
         sleep: waits so many seconds between attempts; by default until ``cancelled`` is set.
         freshness: which answers of the hub do that are known already.
+        project: the folder of the project that the store gets to know when its models are installed.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Session:
         sleep: Callable[[float], object] | None = None,
         *,
         freshness: Freshness = "normal",
+        project: Path | None = None,
     ) -> None:
         self.settings = settings
         self.freshness = freshness
@@ -79,6 +82,7 @@ class Session:
         self.cancelled = cancelled or Event()
         self._sleep = sleep or self.cancelled.wait
         self._connecting = ThreadLock()
+        self.use = StoreUse(self.store, project, self.cancelled, self.reporter.notice)
 
     @cached_property
     def _client_and_transfer(self) -> tuple[HubClient, Transfer]:
@@ -115,7 +119,8 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Close the connections, if there are any."""
+        """Close the connections, if there are any, and let go of the store."""
+        self.use.let_go()
         if "_client_and_transfer" in self.__dict__:
             self._client_and_transfer[0].http.close()
 
@@ -167,7 +172,9 @@ class Session:
         fetched = reused = 0
         if open_questions:
             from vcm.resolve.resolving import Resolver
+            from vcm.store.hub_cache import HubCache
 
+            self.use.hold()
             client, transfer = self._connect()
             resolver = Resolver(
                 client.revalidating() if upgrade else client,
@@ -222,8 +229,14 @@ class Session:
             project.write_lock(locking.after)
         return locking
 
-    def install(self, plan: Plan, headroom: float, folders: Sequence[Path] = ()) -> list[Synced]:
-        """Carry out a plan.
+    def install(self, plan: Plan, headroom: float, folders: Sequence[Path] = (), *, whole: bool = True) -> list[Synced]:
+        """Carry out a plan, and let the store know for which project.
+
+        Args:
+            plan: what has to happen.
+            headroom: free space must be this many times what is still to fetch.
+            folders: where to look for bytes first.
+            whole: whether these are all models that the project uses here.
 
         Raises:
             DiskSpaceError: there is not enough room.
@@ -239,7 +252,47 @@ class Session:
             nearby=self._nearby(folders),
             cancelled=self.cancelled,
         )
+        models = [each.model for each in plan.models]
+        if not plan.changes and (self.use.is_remembered(models) if whole else self.use.is_known()):
+            return installer.install(plan, headroom)
+        try:
+            with self.use.needing(models, to_write=bool(plan.changes)):
+                answers = self._carry_out(installer, plan, headroom)
+        except DiskSpaceError as error:
+            self._tell_prunable([error])
+            raise
+        self._tell_prunable([answer.error for answer in answers if isinstance(answer.error, DiskSpaceError)])
+        if whole:
+            done = [answer.model for answer in answers if answer.error is None]
+            self.use.remember(done, quiet=len(done) < len(answers))
+        return answers
+
+    def _carry_out(self, installer: Installer, plan: Plan, headroom: float) -> list[Synced]:
+        plan = self._as_it_is_now(plan)
+        if not self.use.is_known():
+            # Before the work: what of it is done when it fails is the project's already.
+            done = [each.model for each in plan.models if each.state is SnapshotState.INSTALLED]
+            self.use.remember(done, quiet=True)
         return installer.install(plan, headroom)
+
+    def _tell_prunable(self, errors: Sequence[DiskSpaceError]) -> None:
+        """Let errors about too little room say what prune would free."""
+        if not errors:
+            return
+
+        from vcm.store.pruning import prunable_bytes
+
+        unused = prunable_bytes(self.store, time.time())
+        if unused:
+            for error in errors:
+                error.hint = f"vcm cache prune would free {byte_count(unused)}; else {error.hint}"
+
+    def _as_it_is_now(self, plan: Plan) -> Plan:
+        """The plan, made anew if the store was pruned meanwhile; what was found damaged is not hashed once more."""
+        sound = [each for each in plan.models if each.state is not SnapshotState.DAMAGED]
+        if self.store.plan([each.model for each in sound]).models == tuple(sound):
+            return plan
+        return self.store.plan([each.model for each in plan.models])
 
     def supplied(self, plan: Plan, folders: Sequence[Path] = ()) -> Plan:
         """The plan, with what this machine may have of the bytes to fetch; nothing is hashed.
@@ -247,11 +300,14 @@ class Session:
         Raises:
             VcmError: the store cannot be read, or a folder is none.
         """
+        from dataclasses import replace
+
         with disk_errors(self.store.root):
             return replace(plan, supplies=self._nearby(folders).supplies(plan))
 
     def _nearby(self, folders: Sequence[Path]) -> Nearby:
         from vcm.install.nearby import Nearby
+        from vcm.store.hub_cache import HubCache
 
         return Nearby(self.store, HubCache(self.settings.hub_cache), folders)
 

@@ -8,22 +8,29 @@ SSL_CERT_FILE, and NO_COLOR. The proxy variables are read by requests, per addre
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import sys
 from pathlib import Path
 
 from vcm.core import names
+from vcm.core.records import record
 from vcm.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Token:
     """A credential for the hub, and where it was found. Its text is in no ``repr``."""
 
-    text: str = field(repr=False)
+    text: str
     source: str
+
+    def __repr__(self) -> str:
+        return f"Token(source={self.source!r})"
 
     def checked(self) -> Token:
         """The token itself, if it can be sent. Only who sends it asks: the gate needs none.
@@ -38,7 +45,7 @@ class Token:
         return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Settings:
     """What the environment, the command line and the manifest say together.
 
@@ -109,8 +116,15 @@ def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
 
 
 def colors_are_unwanted(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether NO_COLOR is set: https://no-color.org."""
-    return bool((os.environ if environ is None else environ).get("NO_COLOR"))
+    """Whether NO_COLOR is set (https://no-color.org), or the terminal knows none (TERM=dumb)."""
+    environ = os.environ if environ is None else environ
+    return bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+
+
+def terminal_is_plain(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether what looks like a terminal cannot move its cursor (TERM=dumb), or is read as a log (CI)."""
+    environ = os.environ if environ is None else environ
+    return environ.get("TERM") == "dumb" or environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def _first(environ: Mapping[str, str], *variables: str) -> str | None:
@@ -182,6 +196,10 @@ def cache_folder(
     if manifest:
         # No variables here: a stranger's manifest could have a secret of the environment written to the disk.
         return (project_dir or Path.cwd()) / os.path.expanduser(manifest)  # noqa: PTH111
+    home = os.environ.get("HOME", "")
+    if sys.platform == "linux" and home.startswith("/") and not os.environ.keys() & {"XDG_CACHE_HOME", "ANDROID_ROOT"}:
+        # What platformdirs says then; but to say it, it imports as much as a whole gate does.
+        return Path(home, ".cache", "vcm")
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("vcm", appauthor=False))

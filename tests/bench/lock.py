@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from tests.bench.timing import print_line, print_machine, print_table
+from tests.bench.timing import begin, print_line, print_table
 from vcm.core.lock import Lock, LockedFile, LockedModel, lock_text, parse_lock, staleness
 from vcm.core.manifest import parse_manifest
 from vcm.version import VERSION
@@ -94,7 +94,7 @@ def main() -> None:
         reading["tomlkit, bare"] = lambda: tomlkit.parse(text)
         writing["tomlkit"] = lambda: tomlkit.dumps(document)
 
-    print_machine()
+    begin()
     files = sum(len(model.files) for model in models)
     print_line(
         f"a lock of {len(models)} models and {files} files, {len(data)} bytes; its manifest {len(manifest_data)}"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import corpora
+from tests.bench.contestants import HF_SETTINGS
 from tests.bench.simulator import MANY, Remote, serving
-from tests.bench.timing import Contestant, compare, environment, print_machine, run
-from tests.bench.transfer import HF_SETTINGS
+from tests.bench.timing import Contestant, begin, compare, environment, run
 from tests.counting import KINDS, api_calls, by_repo
 from vcm.hub import http
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="(default: 5; with --corpus 1)")
     parser.add_argument("--latency", type=float, metavar="MS", help="of every answer (default: 50; with --corpus 0)")
     given = parser.parse_args()
-    print_machine()
+    begin()
     with tempfile.TemporaryDirectory(prefix="vcm-bench-") as name:
         if given.corpus:
             _corpus(_Project(Path(name)), given.rounds or 1, (given.latency or 0) / 1000)
@@ -146,7 +146,7 @@ def _far_away(project: _Project, rounds: int, latency: float) -> None:
         requests = _requests_of_a_lock(remote, project, environ)
         python = sys.executable
         peer = f"model_info, {PEER_THREADS} threads"
-        medians = compare(
+        measured = compare(
             f"{MANY} repos of 10 small files and 2 in Git LFS, {latency * 1000:g} ms latency",
             (
                 Contestant(name="vcm lock", command=LOCK, prepare=project.clear),
@@ -163,8 +163,9 @@ def _far_away(project: _Project, rounds: int, latency: float) -> None:
     _print(f"\nvcm lock asks: {', '.join(f'{count} {kind}' for kind, count in requests.most_common())}")
     _print(f"{requests.total()} requests x {latency * 1000:g} ms / {connections} connections = {least:.3f} s")
     if least:
-        asking = medians["vcm lock"] - medians["vcm --version"]
-        _print(f"vcm lock takes {medians['vcm lock'] / least:.2f} x that, without its start {asking / least:.2f} x")
+        whole = measured["vcm lock"].seconds
+        asking = whole - measured["vcm --version"].seconds
+        _print(f"vcm lock takes {whole / least:.2f} x that, without its start {asking / least:.2f} x")
 
 
 def _requests_of_a_lock(remote: Remote, project: _Project, environ: Mapping[str, str]) -> Counter[str]:

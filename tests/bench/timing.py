@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,17 +15,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+Command = Sequence[str | Path]
+
 _FOREIGN = ("HF_", "VCM_", "HUGGING", "XDG_")
 _HEAD = ("", "seconds", "range", "ratio", "CPU s", "MiB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """A command to time; ``prepare`` runs before each round, outside the time."""
+    """A command to time; ``prepare`` runs before each round and ``check`` after it, outside the time."""
 
     name: str
-    command: Sequence[str | Path]
+    command: Command
     prepare: Callable[[], object] = lambda: None
+    check: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,38 @@ class Taken:
     seconds: float
     cpu_seconds: float
     mebibytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the rounds of a contestant took: medians, the quickest and the slowest round, and the highest peak."""
+
+    runs: Sequence[Taken]
+
+    @property
+    def seconds(self) -> float:
+        """The median."""
+        return statistics.median(run.seconds for run in self.runs)
+
+    @property
+    def quickest(self) -> float:
+        """The seconds of the round that was disturbed least."""
+        return min(run.seconds for run in self.runs)
+
+    @property
+    def slowest(self) -> float:
+        """The seconds of the longest round."""
+        return max(run.seconds for run in self.runs)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The median."""
+        return statistics.median(run.cpu_seconds for run in self.runs)
+
+    @property
+    def mebibytes(self) -> float:
+        """The peak of the hungriest round."""
+        return max(run.mebibytes for run in self.runs)
 
 
 def script(name: str) -> Path:
@@ -56,12 +92,16 @@ def environment(home: Path, **added: str | Path) -> dict[str, str]:
     return {**kept, **compiled, "HOME": str(home), **{name: str(value) for name, value in added.items()}}
 
 
-def run(command: Sequence[str | Path], environ: Mapping[str, str], folder: Path) -> Taken:
+def run(command: Command, environ: Mapping[str, str], folder: Path) -> Taken:
     """Run a command to its end; a failure ends the benchmark, with what the command said."""
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -74,10 +114,10 @@ def run(command: Sequence[str | Path], environ: Mapping[str, str], folder: Path)
 
 def compare(
     title: str, contestants: Sequence[Contestant], *, peer: str, rounds: int, environ: Mapping[str, str], folder: Path
-) -> dict[str, float]:
-    """Time the contestants in turn, so many rounds, print the medians and return their seconds.
+) -> dict[str, Summary]:
+    """Time the contestants in turn, so many rounds, print the medians and return what was measured, by name.
 
-    ``peer`` is what the ratios are to.
+    ``peer`` is what the ratios are to; the first contestant where it takes no part.
 
     One round more goes before them and is not counted: it compiles, and fills the system's caches.
     """
@@ -86,16 +126,21 @@ def compare(
         for each in contestants:
             each.prepare()
             one = run(each.command, environ, folder)
+            each.check()
             if counts:
                 taken[each.name].append(one)
-    medians = {name: statistics.median(one.seconds for one in runs) for name, runs in taken.items()}
-    rows = [_row(name, runs, medians[peer]) for name, runs in taken.items()]
-    print_table(f"{title} ({rounds} rounds)", _HEAD, rows)
-    return medians
+    measured = {name: Summary(runs) for name, runs in taken.items()}
+    base = measured.get(peer, next(iter(measured.values()))).seconds
+    print_table(f"{title} ({rounds} rounds)", _HEAD, [_row(name, each, base) for name, each in measured.items()])
+    return measured
 
 
-def print_machine() -> None:
-    """Say what the numbers were measured on, and what is the least memory that can be seen from here."""
+def begin() -> None:
+    """Say what the numbers are measured on, and what is the least memory that can be seen from here.
+
+    From then on SIGTERM ends this process as Ctrl-C does: the servers that it started and its folders go with it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # A child is born as a copy of this process, and Linux counts that into its peak.
     floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     print_line(
@@ -104,16 +149,14 @@ def print_machine() -> None:
     )
 
 
-def _row(name: str, runs: Sequence[Taken], base: float) -> tuple[str, ...]:
-    seconds = [one.seconds for one in runs]
-    middle = statistics.median(seconds)
+def _row(name: str, measured: Summary, base: float) -> tuple[str, ...]:
     return (
         name,
-        f"{middle:.3f}",
-        f"{min(seconds):.3f}-{max(seconds):.3f}",
-        f"{middle / base:.2f}",
-        f"{statistics.median(one.cpu_seconds for one in runs):.3f}",
-        f"{max(one.mebibytes for one in runs):.0f}",
+        f"{measured.seconds:.3f}",
+        f"{measured.quickest:.3f}-{measured.slowest:.3f}",
+        f"{measured.seconds / base:.2f}",
+        f"{measured.cpu_seconds:.3f}",
+        f"{measured.mebibytes:.0f}",
     )
 
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from vcm.errors import NETWORK_ERROR, RegistryError
 from vcm.hub.budget import Budget, Limit, Window, announced_limit, bucket_of
 from vcm.hub.client import HubClient
-from vcm.hub.http import Address, HttpClient, NetworkFaultError
+from vcm.hub.faults import NetworkFaultError
+from vcm.hub.http import Address, HttpClient
 from vcm.hub.retries import LONGEST_WAIT
 from vcm.testing import Fault
 

@@ -11,7 +11,7 @@ from tests.conftest import TOKEN
 from vcm.core.metadata import Ref, RemoteFile, RepoInfo
 from vcm.errors import AUTHENTICATION_ERROR, NETWORK_ERROR, NOT_FOUND, ModelNotFoundError, RegistryError
 from vcm.hub import responses
-from vcm.hub.http import NetworkFaultError
+from vcm.hub.faults import NetworkFaultError
 from vcm.testing import Fault, HubSimulator
 
 WEIGHTS = b"weights" * 100
@@ -47,6 +47,7 @@ def test_info(hub, repo, connect):
         task="text-classification",
         license="mit",
         new_version="acme/large",
+        tags=("text-classification", "license:mit", "region:us"),
     )
     for revision in (None, "main", "v1.0", repo.head()):
         assert client.info("acme/tiny", revision) == expected

@@ -18,16 +18,9 @@ import pytest
 
 from tests.conftest import TOKEN, closed_port
 from vcm.errors import NETWORK_ERROR, RegistryError, VcmError
-from vcm.hub.http import (
-    CONNECTIONS,
-    Address,
-    HttpClient,
-    NetworkFaultError,
-    UnreachableError,
-    _check_redirect,
-    origin,
-    shown_url,
-)
+from vcm.hub.addresses import origin, shown_url
+from vcm.hub.faults import NetworkFaultError, UnreachableError
+from vcm.hub.http import CONNECTIONS, Address, HttpClient, _check_redirect
 from vcm.testing import Fault
 from vcm.version import VERSION
 
@@ -435,6 +428,40 @@ def test_a_compressed_body_that_is_damaged(connect, loopback, http_answer):
     with pytest.raises(NetworkFaultError) as caught:
         read(connect(server.url).http, f"{server.url}/x")
     assert str(caught.value) == f"127.0.0.1:{server.port}: the answer broke off: the compressed body is damaged"
+
+
+def empty_blocks(connection, _):
+    """Compressed nothing, without end."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n")
+    connection.sendall(gzip.compress(b"")[:10])
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(b"\0\0\0\xff\xff" * 10_000)
+
+
+def test_a_compressed_body_out_of_which_nothing_comes(connect, loopback):
+    server = loopback(empty_blocks)
+    with pytest.raises(NetworkFaultError) as caught:
+        read(connect(server.url).http, f"{server.url}/x")
+    assert str(caught.value) == f"127.0.0.1:{server.port}: the answer broke off: the compressed body is damaged"
+
+
+def test_what_follows_a_compressed_body_is_not_read(hub, repo, connect):
+    hub.fail(Fault(path="/api/*", gzip=True, endless=True))
+    assert connect(hub.endpoint).client.info("acme/tiny", None).commit == repo.head()
+
+
+def test_a_compressed_body_that_is_cut(connect, loopback, http_answer):
+    packed = gzip.compress(bytes(range(256)) * 100)
+    server = loopback(http_answer(headers={"Content-Encoding": "gzip"}, body=packed[:100]))
+    with pytest.raises(NetworkFaultError) as caught:
+        read(connect(server.url).http, f"{server.url}/x")
+    assert str(caught.value) == f"127.0.0.1:{server.port}: the answer broke off: the compressed body is damaged"
+
+
+def test_a_compressed_body_of_nothing(connect, loopback, http_answer):
+    server = loopback(http_answer(headers={"Content-Encoding": "gzip"}, body=b""))
+    assert read(connect(server.url).http, f"{server.url}/x") == b""
 
 
 def test_a_server_that_says_nothing(connect, loopback):

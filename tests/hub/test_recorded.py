@@ -21,7 +21,9 @@ from vcm.errors import (
     RegistryError,
 )
 from vcm.hub import responses
-from vcm.hub.http import NetworkFaultError, _check_redirect, origin
+from vcm.hub.addresses import origin
+from vcm.hub.faults import NetworkFaultError
+from vcm.hub.http import _check_redirect
 from vcm.hub.refusals import refusal
 
 FOLDER = Path(__file__).parents[3] / "shared" / "corpora" / "recorded"

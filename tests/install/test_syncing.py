@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,6 +22,7 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.store.files import free_space
+from vcm.store.snapshots import SnapshotStore
 from vcm.testing import Fault, HubSimulator, LoggedRequest
 
 
@@ -216,6 +219,17 @@ def test_a_commit_that_another_has_rewritten_is_caught(hub, locked, install):
     assert isinstance(result.error, ModelChecksumError)
 
 
+def test_bytes_of_this_machine_count_as_done(locked, session, install, tmp_path):
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    (folder / "anything").write_bytes(SHARED)
+    within = session()
+    install(locked, folders=[folder], within=within)
+    notes = within.reporter
+    assert notes.tasks[0] == ("taking 1 file from this machine", len(SHARED))
+    assert sum(notes.progress.values()) == sum(size for _, size in notes.tasks)
+
+
 @pytest.mark.parametrize("change", [b"x" * 5000, SHARED[:-1], SHARED + b"x", b""])
 def test_a_damaged_blob_is_fetched_again(hub, cache, locked, install, change):
     install(locked[:1])
@@ -328,6 +342,7 @@ def test_a_disk_that_is_too_small(tmp_path):
     from vcm.core.lock import LockedFile, LockedModel
     from vcm.session import Session
     from vcm.settings import Settings
+    from vcm.store.leases import Leases
 
     with Patcher() as patcher, HubSimulator() as hub:
         assert patcher.fs is not None
@@ -337,7 +352,10 @@ def test_a_disk_that_is_too_small(tmp_path):
         file = LockedFile("a.safetensors", 5000, hashlib.sha256(SHARED).hexdigest())
         model = LockedModel(name="a", source="huggingface", repo="acme/a", commit=repo.head(), files=(file,))
         within = Session(Settings(cache_dir=cache, endpoint=hub.endpoint), sleep=lambda _: None)
-        used = patcher.fs.get_disk_usage()[1]
+        patcher.fs.set_disk_usage(1 << 30)  # from here on, it counts
+        with Leases(cache).take([model]):
+            # What sync writes down before it looks how much room there is.
+            used = patcher.fs.get_disk_usage()[1]
         for free, fits in ((9_999, False), (10_000, True)):
             patcher.fs.set_disk_usage(used + free)
             plan = within.store.plan([model])
@@ -349,6 +367,75 @@ def test_a_disk_that_is_too_small(tmp_path):
                     within.install(plan, 2.0)
                 assert (caught.value.needed, caught.value.free) == (10_000, free)
         within.close()
+
+
+# Beside others
+
+
+def overtake(monkeypatch: pytest.MonkeyPatch, before_link: Callable[[], object]) -> None:
+    """Has something happen once, after the blobs are there and before they are linked."""
+    build, left = SnapshotStore.build, [before_link]
+
+    def overtaken(snapshots, model, blob_path):
+        if left:
+            left.pop()()
+        return build(snapshots, model, blob_path)
+
+    monkeypatch.setattr(SnapshotStore, "build", overtaken)
+
+
+def test_a_blob_that_is_removed_before_it_is_linked_is_obtained_again(hub, cache, locked, install, monkeypatch):
+    gone = hashlib.sha256(SHARED).hexdigest()
+    overtake(monkeypatch, (cache / "blobs" / "sha256" / gone).unlink)
+    results = install(locked)
+    assert {result.status for result in results.values()} == {"installed"}
+    assert sum(result.bytes_fetched for result in results.values()) == 20_000
+    assert len(downloads(hub)) == 4
+
+
+def test_a_blob_that_is_removed_every_time_is_an_error(cache, locked, install, monkeypatch):
+    link = os.link
+
+    def remove(source, target):
+        if Path(source).name == hashlib.sha256(SHARED).hexdigest():
+            Path(source).unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", remove)
+    monkeypatch.setattr("vcm.store.files._reflink", lambda *_: False)
+    results = install(locked)
+    assert {result.status for result in results.values()} == {"failed"}
+    assert {result.error.exit_code for result in results.values()} == {5}
+    assert not list((cache / "snapshots").iterdir())
+
+
+def test_a_blob_that_is_removed_while_offline_is_not_installed(cache, locked, install, session, monkeypatch):
+    install(locked)
+    gone = hashlib.sha256(SHARED).hexdigest()
+    for model in locked:
+        session().store.snapshots.discard(model.tree_digest)
+    overtake(monkeypatch, (cache / "blobs" / "sha256" / gone).unlink)
+    results = install(locked, offline=True)
+    assert {result.error.error_code for result in results.values()} == {NOT_INSTALLED}
+
+
+def test_what_another_process_has_repaired_is_not_discarded(hub, cache, locked, install, session):
+    install(locked)
+    store = session().store
+    own = next(file for file in locked[0].files if file.path == "own.safetensors")
+    damaged = store.snapshots.path(locked[0].tree_digest) / "own.safetensors"
+    damaged.unlink()
+    store.blobs.discard(own.sha256)
+    hub.fail(Fault(path="*own.safetensors", status=404, times=None))
+
+    def repair(*_: object) -> None:
+        damaged.write_bytes(weights("a"))
+
+    within = session()
+    within.reporter.file_started = repair
+    results = install(locked, within=within)
+    assert results["a"].status == "failed"
+    assert store.snapshots.state(locked[0]) is SnapshotState.INSTALLED
 
 
 # Called off

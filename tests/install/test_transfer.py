@@ -200,7 +200,7 @@ def test_the_next_run_goes_on_where_the_last_one_was(hub, fetching, wanted, offs
     second = fetching()
     assert second.transfer.fetch(wanted).bytes_fetched == len(DATA) - offset
     assert ranges(hub) == [f"bytes={offset}-"]
-    assert second.notes.already == {wanted.label: offset}
+    assert second.notes.kept_bytes == {wanted.label: offset}
     assert_whole(second, wanted)
 
 
@@ -754,6 +754,17 @@ def test_a_folder_in_the_way_of_a_partial_file(fetching, wanted):
         made.transfer.fetch(wanted)
     assert caught.value.error_code == PERMISSION_ERROR
     assert os.strerror(errno.EISDIR).lower() in str(caught.value)
+
+
+def test_without_locks_what_nobody_can_find_again_is_not_left(hub, fetching, wanted, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    hub.fail(cdn(status=404, skip=1, times=None))
+    hub.fail(cdn(cut_after=1000))
+    made = fetching()
+    with pytest.raises(ModelDownloadError):
+        made.transfer.fetch(wanted)
+    assert made.partials() == {}
 
 
 def test_two_states_of_a_file_that_nothing_pins_are_never_glued(hub, fetching):

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import TOKEN
 from vcm import HuggingFaceRegistry, ModelMetadata, ModelNotFoundError, RegistryError
 from vcm.errors import NOT_FOUND
-from vcm.hub.http import NetworkFaultError
+from vcm.hub.faults import NetworkFaultError
 from vcm.settings import read_settings
 from vcm.store.metadata import MetadataStore, _parsed, _text
 from vcm.testing import Fault, HubSimulator, SimulatedRepo

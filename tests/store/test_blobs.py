@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import vcm
 from vcm.store.blobs import BlobStore
 
 CONTENT = b"bytes" * 100
@@ -75,6 +79,40 @@ def test_discard_keeps_the_bytes_of_snapshots(store, model, snapshot, contents):
 def test_names_of_partial_files(blobs):
     assert blobs.partial_path(DIGEST) == blobs.partial_path(DIGEST)
     assert blobs.partial_path(None) != blobs.partial_path(None)
+
+
+AS_ANOTHER = """
+import os
+from pathlib import Path
+from vcm.store.blobs import BlobStore
+from vcm.store.writing import GrowingFile
+
+if os.getuid() == 0:
+    os.setuid(65534)
+blobs = BlobStore(Path("store"))
+with GrowingFile(blobs.partial_path("0" * 64)) as file:
+    buffer = memoryview(bytearray(100))
+    print(bytes(buffer[: file.read_into(buffer)]).decode())
+    file.write(memoryview(b" and more"))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such users")
+def test_the_partial_file_of_one_that_was_killed_before_the_blob_got_its_name(tmp_path):
+    blobs = BlobStore(tmp_path / "store")
+    blobs.prepare()
+    partial = blobs.partial_path("0" * 64)
+    partial.write_bytes(b"all bytes")
+    partial.chmod(0o444)
+    for each in (tmp_path, *tmp_path.rglob("*")):
+        if os.getuid() == 0:
+            os.chown(each, 65534, 65534)
+    command = [sys.executable, "-c", AS_ANOTHER]
+    environment = {**os.environ, "PYTHONPATH": str(Path(vcm.__file__).parents[1])}
+    # From within: pytest's folders let nobody else pass.
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.stdout, done.stderr) == ("all bytes\n", "")
+    assert partial.read_bytes() == b"all bytes and more"
 
 
 def test_one_at_a_time(blobs):

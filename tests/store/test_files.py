@@ -215,6 +215,31 @@ def test_link_does_not_hide_a_full_disk(number, source, tmp_path, monkeypatch):
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.parametrize(("number", "attempts"), [(errno.EOPNOTSUPP, 1), (errno.EXDEV, 1), (errno.EINVAL, 3)])
+def test_that_a_file_system_has_no_reflinks_is_found_out_once(number, attempts, source, tmp_path, monkeypatch):
+    # One file may be refused for what it is (EINVAL), which says nothing of the next.
+    fcntl = pytest.importorskip("fcntl")
+    asked = []
+
+    def refuse(*_):
+        asked.append(1)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    monkeypatch.setattr(files, "_without_reflinks", set())
+    for each in "abc":
+        link_file(source, tmp_path / each)
+        assert (tmp_path / each).read_bytes() == b"bytes"
+    assert len(asked) == attempts
+
+
+def test_link_without_a_source(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        link_file(tmp_path / "source", tmp_path / "target")
+    assert caught.value.filename == str(tmp_path / "source")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_link_does_not_replace(source, tmp_path):
     target = tmp_path / "target"
     target.write_bytes(b"other")

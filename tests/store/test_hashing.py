@@ -25,7 +25,7 @@ def digest_of(data: bytes) -> str:
 def put(tmp_path):
     def write(name: str, data: bytes) -> Job:
         (tmp_path / name).write_bytes(data)
-        return Job(f"m/{name}", tmp_path / name)
+        return (f"m/{name}", tmp_path / name)
 
     return write
 
@@ -33,7 +33,7 @@ def put(tmp_path):
 def sparse(path: Path, size: int) -> Job:
     with path.open("wb") as stream:
         stream.truncate(size)
-    return Job(path.name, path)
+    return (path.name, path)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,7 +44,7 @@ def test_each_answer_stands_where_its_file_does(tmp_path_factory, contents, anew
     for number, content in enumerate(contents):
         path = folder / str(number)
         path.write_bytes(content)
-        jobs.append(Job(path.name, path))
+        jobs.append((path.name, path))
     hasher = Hasher()
     for _ in range(2):
         assert hasher.digests(jobs, anew=anew) == [digest_of(content) for content in contents]
@@ -52,7 +52,7 @@ def test_each_answer_stands_where_its_file_does(tmp_path_factory, contents, anew
 
 def test_what_cannot_be_read_is_said_in_its_place(put, tmp_path):
     good = put("good", b"good")
-    gone, folder = Job("gone", tmp_path / "gone"), Job("folder", tmp_path)
+    gone, folder = ("gone", tmp_path / "gone"), ("folder", tmp_path)
     first, second, third = Hasher().digests([gone, good, folder])
     assert isinstance(first, FileNotFoundError)
     assert second == digest_of(b"good")
@@ -61,15 +61,15 @@ def test_what_cannot_be_read_is_said_in_its_place(put, tmp_path):
 
 def test_a_file_under_two_names_is_read_once(put, tmp_path):
     one = put("one", b"x" * 1000)
-    os.link(one.path, tmp_path / "two")
-    two = Job("m/two", tmp_path / "two")
+    os.link(one[1], tmp_path / "two")
+    two = ("m/two", tmp_path / "two")
     notes, read = Notes(), list[Path]()
     hasher = Hasher()
     notes.on_advance = lambda: read.append(tmp_path)
     assert hasher.digests([one, two], notes) == [digest_of(b"x" * 1000)] * 2
     # Both are told of: the total is that of the files.
     assert notes.progress == {"m/one": 1000, "m/two": 1000}
-    assert hasher.known(two.path) == digest_of(b"x" * 1000)
+    assert hasher.known(two[1]) == digest_of(b"x" * 1000)
 
 
 def test_what_was_read_is_known_until_it_changes(put):
@@ -77,27 +77,27 @@ def test_what_was_read_is_known_until_it_changes(put):
     hasher = Hasher()
     hasher.digests([job], notes)
     hasher.digests([job], notes)
-    assert hasher.digest(job.path) == digest_of(b"before")
+    assert hasher.digest(job[1]) == digest_of(b"before")
     assert notes.progress == {"m/file": 6}
     hasher.digests([job], notes, anew=True)
     assert notes.progress == {"m/file": 12}
-    os.utime(job.path, ns=(1, 1))
-    assert hasher.known(job.path) is None
-    job.path.write_bytes(b"after!")
-    assert hasher.digest(job.path) == digest_of(b"after!")
+    os.utime(job[1], ns=(1, 1))
+    assert hasher.known(job[1]) is None
+    job[1].write_bytes(b"after!")
+    assert hasher.digest(job[1]) == digest_of(b"after!")
 
 
 def test_a_name_that_leads_elsewhere_by_then_is_read_itself(put, tmp_path):
     # Two names of one file; while the first is read, somebody gives the second other bytes.
     one = put("one", b"good" * 1000)
-    two = Job("m/two", tmp_path / "two")
-    os.link(one.path, two.path)
+    two = ("m/two", tmp_path / "two")
+    os.link(one[1], two[1])
     notes = Notes()
 
     def swap() -> None:
         notes.on_advance = lambda: None
-        one.path.unlink()
-        one.path.write_bytes(b"evil" * 1000)
+        one[1].unlink()
+        one[1].write_bytes(b"evil" * 1000)
 
     notes.on_advance = swap
     hasher = Hasher()

@@ -234,6 +234,56 @@ def test_a_failed_build_leaves_the_damaged_one(snapshot, store, model):
     assert list(store.snapshots.building_folder.iterdir()) == []
 
 
+def test_build_leaves_a_good_one_where_it_is(snapshot, store, model):
+    before = (snapshot / "config.json").parent.stat().st_ino
+    assert store.snapshots.build(model, store.blobs.path) == snapshot
+    assert snapshot.stat().st_ino == before
+    assert list(store.snapshots.building_folder.iterdir()) == []
+
+
+def test_a_rival_is_judged_by_its_bytes(store, model, contents, monkeypatch):
+    # Locks keep builders apart where they work. Here a rival always comes first: twice with something wrong.
+    target = store.snapshots.path(model.tree_digest)
+    rename, rivals = Path.rename, [b"[]\n", b"{", b"{}\n"]
+
+    def overtaken(path, to):
+        if to == target and rivals:
+            for name, content in {**contents, "config.json": rivals.pop(0)}.items():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                (target / name).write_bytes(content)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    store.snapshots.build(model, store.blobs.path)
+    assert rivals == []
+    assert files_below(target) == contents
+    assert (target / "config.json").stat().st_nlink == 1
+    assert store.snapshots.state(model) is SnapshotState.INSTALLED
+    assert list(store.snapshots.building_folder.iterdir()) == []
+
+
+def test_a_rival_that_never_gives_up_is_an_error(store, model, monkeypatch):
+    target, rename = store.snapshots.path(model.tree_digest), Path.rename
+
+    def overtaken(path, to):
+        if to == target:
+            target.mkdir()
+            (target / "wrong").write_bytes(b"")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    with pytest.raises(OSError, match="not empty"):
+        store.snapshots.build(model, store.blobs.path)
+    assert list(store.snapshots.building_folder.iterdir()) == []
+
+
+def test_a_build_without_a_record_is_no_failure(store, model):
+    store.snapshots.record_folder.parent.mkdir(parents=True, exist_ok=True)
+    store.snapshots.record_folder.write_bytes(b"")
+    store.snapshots.build(model, store.blobs.path)
+    assert store.snapshots.state(model) is SnapshotState.INSTALLED
+
+
 def test_discard(snapshot, store, model):
     store.snapshots.discard(model.tree_digest)
     assert store.snapshots.state(model) is SnapshotState.MISSING

@@ -143,6 +143,41 @@ def test_corrupt(hub, content_url, fetch):
     assert body != WEIGHTS
 
 
+@pytest.mark.parametrize("offset", [0, 1000, len(WEIGHTS) - 1])
+def test_one_wrong_byte(hub, content_url, fetch, offset):
+    hub.fail(Fault(flip=offset))
+    body = fetch(content_url).body
+    assert len(body) == len(WEIGHTS)
+    assert [at for at, (sent, true) in enumerate(zip(body, WEIGHTS, strict=True)) if sent != true] == [offset]
+
+
+def test_one_wrong_byte_beyond_the_body(hub, content_url, fetch):
+    hub.fail(Fault(flip=len(WEIGHTS)))
+    assert fetch(content_url).body == WEIGHTS
+
+
+def test_rate(hub, content_url, fetch):
+    hub.fail(Fault(rate=10_000))
+    started = time.monotonic()
+    assert fetch(content_url).body == WEIGHTS
+    assert 0.2 <= time.monotonic() - started < 2
+
+
+def test_bytes_sent(hub, content_url, fetch, tmp_path):
+    before = hub.bytes_sent
+    fetch(content_url)
+    assert 0 < hub.bytes_sent - before - len(WEIGHTS) < 1000
+    (tmp_path / "file").write_bytes(WEIGHTS)
+    url, before = hub.add_file("file", tmp_path / "file"), hub.bytes_sent
+    fetch(url)
+    assert 0 < hub.bytes_sent - before - len(WEIGHTS) < 1000
+    hub.fail(Fault(cut_after=1000))
+    before = hub.bytes_sent
+    with pytest.raises(http.client.IncompleteRead):
+        fetch(url)
+    assert 0 < hub.bytes_sent - before - 1000 < 1000
+
+
 def test_delay(hub, api, fetch):
     hub.fail(Fault(delay=0.1))
     started = time.monotonic()

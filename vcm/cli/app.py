@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
-from pathlib import Path
-from typing import TextIO
+from typing import cast
 
-# Each of these registers its commands, and the help lists them in this order.
-# isort: off
-from vcm.cli import beginning, locking, syncing, checking, upstream, demo  # noqa: F401
+import typer
 
-# isort: on
-from vcm.cli.dispatch import INTERRUPTED, app, fail
+from vcm.cli.dispatch import app, fail
+from vcm.cli.interrupts import carried_through
+from vcm.cli.streams import take_streams
 from vcm.errors import ConfigError
 
+# Of the click that this typer stands on, its own or another.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 _GLOBAL_FLAGS = ("--offline", "-q", "--quiet", "-v", "-vv", "--verbose")
 _GLOBAL_OPTIONS = ("--project", "--cache-dir", "--color")
 
@@ -45,33 +43,22 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; by default those of this process.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    json = "--json" in words[: words.index("--") if "--" in words else None]
     try:
         "".join(words).encode()
     except UnicodeEncodeError:
-        return fail(ConfigError("an argument is not UTF-8 text", hint="write it in UTF-8"), json=False)
+        return fail(ConfigError("an argument is not UTF-8 text", hint="write it in UTF-8"), json=json)
     try:
-        app(args=hoisted(words), prog_name="vcm")
+        # Its own mode tells a usage error in its own way, which is no JSON.
+        return int(app(args=hoisted(words), prog_name="vcm", standalone_mode=not json) or 0)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 1 if ending.code else 0
-    return 0
-
-
-def _usable(stream: TextIO | None) -> TextIO:
-    """A stream for every letter, also where it was closed (``2>&-``) or knows only some."""
-    if stream is None:
-        return Path(os.devnull).open("w", encoding="utf-8")
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-        stream.reconfigure(errors="backslashreplace")
-    return stream
+    except _UsageError as error:
+        used = error.ctx.command_path if error.ctx else "vcm"
+        return fail(ConfigError(error.format_message().rstrip("."), hint=f"see {used} --help"), json=True)
 
 
 def run() -> None:
     """The console script."""
-    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
-    code = main()
-    if code == INTERRUPTED:
-        # Threads may still wait for a silent server. Nothing on the disk depends on how this process ends.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    take_streams()
+    sys.exit(carried_through(main))

@@ -18,6 +18,7 @@ from vcm.core.manifest import parse_manifest
 from vcm.core.wording import byte_count, counted, short_commit, system_reason
 from vcm.errors import ConfigError
 from vcm.settings import project_folder
+from vcm.store.inputs import read_input
 from vcm.store.project import Project
 from vcm.version import VERSION
 
@@ -79,8 +80,7 @@ def _import_yaml(file: Path, *, dry_run: bool, json: bool) -> int:
 
     project = _new_project(_EXISTS)
     try:
-        with file.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
+        data = read_input(file, LARGEST)
     except OSError as error:
         raise ConfigError(
             f"cannot read {file}: {system_reason(error)}", hint="name the application's YAML file"
@@ -136,16 +136,20 @@ def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
         if dry_run and models:
             _print_models(project, models, json=json, dry_run=True)
             return 0
+        # Until the lock is written that names what was taken.
+        session.use.hold()
         adopted = Adopter(session.store, session.reporter, session.cancelled).adopt(models)
-    if not adopted:
-        raise ConfigError(
-            f"no model of {folder} can be imported",
-            hint="name another cache: vcm import --hf-cache DIR, or begin with vcm init",
-        )
-    tables = {model.name: model.values for model, _ in adopted}
-    text = manifest_text("the Hugging Face cache", _project_name(project), tables, None)
-    manifest = parse_manifest(text.encode(), vcm_version=VERSION)
-    _write(project, text, Lock(manifest_sha256=manifest.digest, models=tuple(locked for _, locked in adopted)))
+        if not adopted:
+            raise ConfigError(
+                f"no model of {folder} can be imported",
+                hint="name another cache: vcm import --hf-cache DIR, or begin with vcm init",
+            )
+        tables = {model.name: model.values for model, _ in adopted}
+        text = manifest_text("the Hugging Face cache", _project_name(project), tables, None)
+        manifest = parse_manifest(text.encode(), vcm_version=VERSION)
+        locked = [model for _, model in adopted]
+        _write(project, text, Lock(manifest_sha256=manifest.digest, models=tuple(locked)))
+        session.use.remember(locked)
     _print_models(project, [model for model, _ in adopted], json=json, dry_run=False)
     return 0
 

@@ -23,7 +23,7 @@ from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
 from vcm.core.lock import staleness
 from vcm.core.plan import models_in_scope
-from vcm.core.wording import byte_count, counted, did_you_mean
+from vcm.core.wording import counted, did_you_mean
 from vcm.enforce import gate
 from vcm.errors import ConfigError
 
@@ -74,7 +74,7 @@ def verify(
             for answer in failing:
                 # Its record may be older than the damage: without it, what was found just now decides.
                 session.store.snapshots.forget(answer.model.tree_digest)
-            return carry_out(session, manifest, [answer.model for answer in failing], json=json)
+            return carry_out(session, manifest, [answer.model for answer in failing], whole=False, json=json)
     _print_answers(answers, "every byte verified", json=json)
     return max((answer.error().exit_code for answer in failing), default=0)
 
@@ -108,19 +108,9 @@ def list_models(json: Json = False) -> int:
     store = open_store(project, manifest)
     answers = gate.inspect_all(locked.models, manifest, store, reporter=open_reporter())
     if json:
-        output.print_json(output.list_document(locked, answers))
-        return 0
-    rows = [
-        (
-            answer.model.name,
-            answer.model.repo or answer.model.url or "",
-            output.release(answer.model),
-            byte_count(answer.model.size),
-            output.state(answer),
-        )
-        for answer in answers
-    ]
-    print(output.table([("NAME", "SOURCE", "LOCKED", "SIZE", "STATE"), *rows]))
+        output.print_json(output.list_document(answers, manifest))
+    else:
+        output.print_list(answers, manifest)
     return 0
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from vcm.core.manifest import Manifest
-from vcm.core.metadata import Freshness
 from vcm.core.plan import ALL_GROUPS
+from vcm.core.records import record
 from vcm.enforce import gate
 from vcm.settings import colors_are_unwanted, read_settings
 from vcm.store.project import Project
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
+    from vcm.core.manifest import Manifest
+    from vcm.core.metadata import Freshness
     from vcm.core.reporter import Reporter
     from vcm.session import Session
 
@@ -33,7 +33,7 @@ Refresh = Annotated[
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name in models.toml.")]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Options:
     """The options before the command."""
 
@@ -98,7 +98,7 @@ def open_session(project: Project, manifest: Manifest | None, freshness: Freshne
         manifest_cache_dir=manifest.cache_dir if manifest else None,
         project_dir=project.folder,
     )
-    return Session(settings, open_reporter(), Event(), freshness=freshness)
+    return Session(settings, open_reporter(), Event(), freshness=freshness, project=project.folder)
 
 
 def chosen_groups(groups: list[str], all_groups: bool) -> tuple[str, ...]:

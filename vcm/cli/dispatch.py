@@ -6,12 +6,14 @@ import errno
 import functools
 import os
 import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from vcm.cli import output
 from vcm.cli.context import Options, options, set_options
@@ -21,8 +23,63 @@ from vcm.version import VERSION
 
 INTERRUPTED = 130
 
+# Each command and the module of vcm.cli that registers it, in the order of the help. A run imports only its own.
+COMMANDS = {
+    "init": "beginning",
+    "import": "beginning",
+    "add": "locking",
+    "remove": "locking",
+    "lock": "locking",
+    "sync": "syncing",
+    "check": "checking",
+    "verify": "checking",
+    "list": "checking",
+    "show": "checking",
+    "path": "checking",
+    "outdated": "upstream",
+    "diff": "upstream",
+    "cache": "cache",
+    "demo": "demo",
+}
+_registered: dict[str, typer.Typer] = {}
+
+
+class _Commands(MutableMapping[str, Any]):
+    """The commands by name, as typer wants them; each is read and made when it is asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            import_module(f"vcm.cli.{COMMANDS[name]}")
+            self._made[name] = get_command(_registered[name])
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._made[name]
+
+
+class _Group(TyperGroup):
+    """``vcm`` itself."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands()
+
+
 app = typer.Typer(
     name="vcm",
+    cls=_Group,
     help="A package manager for model weights: declare in models.toml, lock by SHA-256, sync, start on nothing else.",
     no_args_is_help=True,
     add_completion=False,
@@ -40,7 +97,8 @@ def command(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
         def guarded(*args: Any, **kwargs: Any) -> None:
             raise typer.Exit(_run(functools.partial(function, *args, **kwargs), json=bool(kwargs.get("json"))))
 
-        app.command(name)(guarded)
+        single = _registered[name] = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name)(guarded)
         return function
 
     return register
@@ -64,6 +122,8 @@ def _run(action: Callable[[], int], *, json: bool) -> int:
         return fail(_system_error(error), json=False)
     except VcmError as error:
         if options().verbosity > 1:
+            import traceback
+
             traceback.print_exc()
         return fail(error, json=json)
     return code

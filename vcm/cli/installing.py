@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 from vcm.cli import output
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
-from vcm.install.syncing import Synced
+from vcm.errors import DiskSpaceError
+from vcm.install.syncing import Synced, check_space
 
 if TYPE_CHECKING:
     from vcm.session import Session
@@ -23,6 +25,7 @@ def carry_out(
     folders: Sequence[Path] = (),
     skipped: Iterable[LockedModel] = (),
     asked_hub: bool = False,
+    whole: bool = True,
     json: bool,
 ) -> int:
     """Install models, say what became of each, and give the exit code.
@@ -34,20 +37,42 @@ def carry_out(
         folders: where to look for bytes first.
         skipped: locked models that are not for this machine, or in no group that was asked for.
         asked_hub: whether locking has used the network before.
+        whole: whether these are all models that the project uses here.
         json: whether to print one JSON document.
     """
     headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
+    began = time.monotonic()
     plan = session.store.plan(models, session.reporter, session.cancelled)
-    answers = session.install(plan, headroom, folders)
+    answers = session.install(plan, headroom, folders, whole=whole)
+    seconds = time.monotonic() - began
     answers += [Synced(model=model, status="skipped") for model in skipped]
+    _say_what_is_missing(answers, session, headroom)
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
     errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
     if json:
         output.print_json(output.sync_document(answers), errors)
     else:
-        output.print_sync(answers, asked_hub=asked_hub)
+        output.print_sync(answers, asked_hub=asked_hub, seconds=seconds)
     _print_failures(answers, optional)
     return errors[0].exit_code if errors else 0
+
+
+def _say_what_is_missing(answers: Sequence[Synced], session: Session, headroom: float) -> None:
+    """Where the disk was full in the middle, tell how much the rest needs, as before a beginning."""
+    full = {
+        answer.model.name: answer.error
+        for answer in answers
+        if isinstance(answer.error, DiskSpaceError) and not answer.error.needed
+    }
+    if not full:
+        return
+    try:
+        plan = session.store.plan(answer.model for answer in answers if answer.error)
+        check_space(plan.to_fetch, session.store, headroom)
+    except DiskSpaceError as needed:
+        for error in full.values():
+            error.message, error.hint, error.file = needed.message, needed.hint, None
+            error.needed, error.free = needed.needed, needed.free
 
 
 def _print_failures(answers: Sequence[Synced], optional: set[str]) -> None:

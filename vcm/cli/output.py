@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from vcm.cli.context import options
 from vcm.core.plan import Origin
@@ -14,7 +15,8 @@ from vcm.core.wording import byte_count, counted, listed, short_commit
 
 if TYPE_CHECKING:
     from vcm.core.differences import ModelDifference
-    from vcm.core.lock import Lock, LockedModel
+    from vcm.core.lock import LockedModel
+    from vcm.core.manifest import Manifest
     from vcm.core.plan import Plan
     from vcm.enforce.gate import Checked
     from vcm.errors import VcmError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 
 _ERRORS_SHOWN = 10
+_LEAST_COLUMN = 12
+_WORTH_TIMING = 1_000_000  # bytes: fewer say nothing about the speed
 MARKS = {"added": "+", "changed": "~", "removed": "-"}
 """How what came, went or became another is marked in front of its line."""
 
@@ -88,13 +92,33 @@ def release(model: LockedModel) -> str:
     return " ".join(part for part in (model.version or model.ref, commit) if part) or "-"
 
 
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """Columns, two blanks apart."""
+def table(rows: Iterable[Sequence[str]], *, columns: int | None = None) -> str:
+    """Columns, two blanks apart.
+
+    Args:
+        rows: the cells.
+        columns: the width that is there: the widest column is cut until the table fits, as far as it stays readable.
+    """
     rows = [list(row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    while columns and sum(widths) + 2 * (len(widths) - 1) > columns and max(widths) > _LEAST_COLUMN:
+        widths[widths.index(max(widths))] -= 1
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
     )
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def terminal_columns(stream: TextIO) -> int | None:
+    """How wide the terminal is that a stream leads to; None where it leads to something else, which gets all."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 def model_document(model: LockedModel) -> dict[str, Any]:
@@ -213,8 +237,14 @@ def print_plan(plan: Plan) -> None:
             print(f"   {byte_count(file.size):>9}  {file.path}")
 
 
-def print_sync(answers: Sequence[Synced], *, asked_hub: bool) -> None:
-    """What sync did, one line for each model that is not as before; ``asked_hub`` if locking came before it."""
+def print_sync(answers: Sequence[Synced], *, asked_hub: bool, seconds: float) -> None:
+    """What sync did, one line for each model that is not as before.
+
+    Args:
+        answers: what became of each model.
+        asked_hub: whether locking came before it and used the network.
+        seconds: how long it took.
+    """
     answers = [answer for answer in answers if answer.status != "skipped"]
     done = [answer for answer in answers if answer.status in ("installed", "repaired")]
     if all(answer.status == "present" for answer in answers):
@@ -223,11 +253,19 @@ def print_sync(answers: Sequence[Synced], *, asked_hub: bool) -> None:
         return
     fetched, reused = (sum(getattr(answer, key) for answer in done) for key in ("bytes_fetched", "bytes_reused"))
     kept = f", {byte_count(reused)} reused" if reused else ""
-    print(f"Installed {counted(len(done), 'model')}: {byte_count(fetched)} fetched{kept}")
+    took = _took(seconds, fetched) if fetched + reused >= _WORTH_TIMING else ""
+    print(f"Installed {counted(len(done), 'model')}: {byte_count(fetched)} fetched{kept}{took}")
     marks = {"installed": "+", "repaired": "~", "failed": "!"}
     for answer in answers:
         if answer.status != "present":
             print(f" {marks[answer.status]} {answer.model.name}  {release(answer.model)}  {answer.status}")
+
+
+def _took(seconds: float, fetched: int) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    text = f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+    speed = f" ({byte_count(fetched / seconds)}/s)" if fetched and seconds > 0 else ""
+    return f", in {text}{speed}"
 
 
 def check_document(answers: Sequence[Checked]) -> dict[str, Any]:
@@ -258,11 +296,12 @@ def state(answer: Checked) -> str:
     return "missing" if answer.is_absent else "damaged"
 
 
-def list_document(lock: Lock, answers: Sequence[Checked]) -> dict[str, Any]:
-    """The JSON answer of ``list``."""
-    found = {answer.model.name: answer for answer in answers}
-    return {
-        "models": [
+def list_document(answers: Sequence[Checked], manifest: Manifest) -> dict[str, Any]:
+    """The JSON answer of ``list``; ``excluded`` is what is not there because of its ``marker``."""
+    models = []
+    for answer in answers:
+        model, marker = answer.model, _excluding_marker(answer, manifest)
+        models.append(
             {
                 **model_document(model),
                 "source": model.source,
@@ -270,12 +309,34 @@ def list_document(lock: Lock, answers: Sequence[Checked]) -> dict[str, Any]:
                 "url": model.url,
                 "size": model.size,
                 "files": len(model.files),
-                "path": str(found[model.name].path),
-                "status": state(found[model.name]),
+                "path": str(answer.path),
+                "status": "excluded" if marker else state(answer),
+                **({"marker": marker} if marker else {}),
             }
-            for model in lock.models
-        ]
-    }
+        )
+    return {"models": models}
+
+
+def print_list(answers: Sequence[Checked], manifest: Manifest) -> None:
+    """What is locked and installed, a line for each model, and why one is not there that need not be."""
+    rows = [("NAME", "SOURCE", "LOCKED", "SIZE", "STATE")]
+    for answer in answers:
+        model, marker = answer.model, _excluding_marker(answer, manifest)
+        word = f"not for this machine: {marker}" if marker else state(answer)
+        if answer.is_absent and not marker:
+            reasons = [f"group {listed(answer.groups)}"] if answer.groups else []
+            reasons += ["optional"] if answer.optional else []
+            word += f" ({', '.join(reasons)})" if reasons else ""
+        rows.append((model.name, model.repo or model.url or "", release(model), byte_count(model.size), word))
+    print(table(rows, columns=terminal_columns(sys.stdout)))
+
+
+def _excluding_marker(answer: Checked, manifest: Manifest) -> str | None:
+    """The marker because of which a model is not there; None where it is, or should be."""
+    requirement = manifest.get(answer.model.root)
+    if requirement is None or not answer.is_absent or requirement.applies():
+        return None
+    return requirement.marker
 
 
 def show_document(answer: Checked) -> dict[str, Any]:

@@ -6,16 +6,23 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
 
+from vcm.cli.meters import log_line, terminal_lines
+from vcm.cli.tally import Tally
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, printable
+from vcm.settings import terminal_is_plain
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
+_FIRST_LOG_SECONDS = 5.0
+_LOG_SECONDS = (10.0, 60.0)
+_DRAWN_AFTER = 0.3  # seconds: what is done in a moment needs no bar
+_CLEAR = "\r\x1b[J"
 
-_LOG_SECONDS = 10.0
-_LABEL_WIDTH = 32
+Clock = Callable[[], float]
 
 
 def make_reporter(*, quiet: bool, verbose: bool = False, stream: TextIO | None = None) -> Reporter:
@@ -28,184 +35,188 @@ def make_reporter(*, quiet: bool, verbose: bool = False, stream: TextIO | None =
     """
     stream = stream or sys.stderr
     if quiet:
-        return NoticeReporter(stream, verbose=verbose)
-    kind = TerminalReporter if stream.isatty() else LogReporter
+        return NoticeReporter(stream)
+    kind = TerminalReporter if stream.isatty() and not terminal_is_plain() else LogReporter
     return kind(stream, verbose=verbose)
 
 
 class NoticeReporter(Reporter):
-    """Prints notices, and the names of files where that is asked for."""
+    """Prints notices, each once."""
 
-    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._verbose = verbose
-        self._lock = threading.RLock()
+        self._printing = threading.Lock()
         self._noticed: set[str] = set()
-        self._waits: dict[str, float] = {}
 
     def notice(self, text: str) -> None:
-        with self._lock:
+        with self._printing:
             if text not in self._noticed:
                 self._noticed.add(text)
                 self._print(f"note: {text}")
 
-    def file_started(self, label: str, size: int, already: int) -> None:
-        if self._verbose:
-            with self._lock:
-                self._print(f"fetching {label}, {byte_count(size)}")
-
-    def waiting(self, label: str, seconds: float, reason: str) -> None:
-        line = f"{label}: {reason}; next try in {seconds:.0f} s"
-        with self._lock:
-            now = time.monotonic()
-            # Threads that wait for the same thing at the same time say so once.
-            if self._waits.get(line, now) <= now:
-                self._waits[line] = now + seconds
-                self._print(line)
-
     def _print(self, line: str) -> None:
         # What a hub or a publisher wrote must not steer the terminal.
-        self._write(printable(line))
+        self._write(f"{printable(line)}\n")
 
-    def _write(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
-
-
-class LogReporter(NoticeReporter):
-    """A plain line at sensible intervals, without control characters."""
-
-    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
-        super().__init__(stream, verbose=verbose)
-        self._total = self._done = 0
-        self._last = self._begun = 0.0
-        self._task, self._steps, self._steps_done = "", 0, 0
-
-    def steps(self, task: str, total: int) -> None:
-        with self._lock:
-            self._task, self._steps, self._steps_done = task, total, 0
-            self._last = time.monotonic()
-
-    def step(self) -> None:
-        with self._lock:
-            self._steps_done += 1
-            now = time.monotonic()
-            if now - self._last >= _LOG_SECONDS:
-                self._last = now
-                self._print(f"{self._task}: {self._steps_done} of {self._steps}")
-
-    def started(self, task: str, total_bytes: int) -> None:
-        with self._lock:
-            self._total, self._done = total_bytes, 0
-            self._begun = self._last = time.monotonic()
-            if total_bytes:
-                self._print(f"{task}, {byte_count(total_bytes)}")
-
-    def file_started(self, label: str, size: int, already: int) -> None:
-        super().file_started(label, size, already)
-        with self._lock:
-            self._done += already
-
-    def advanced(self, label: str, count: int) -> None:
-        with self._lock:
-            self._done += count
-            now = time.monotonic()
-            if self._total and now - self._last >= _LOG_SECONDS:
-                self._last = now
-                speed = byte_count(self._done / (now - self._begun))
-                share = 100 * self._done // self._total
-                self._print(f"{byte_count(self._done)} of {byte_count(self._total)} ({share} %), {speed}/s")
+    def _write(self, text: str) -> None:
+        # A terminal that is gone is no reason to stop working.
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+            self._stream.flush()
 
 
-class TerminalReporter(NoticeReporter):
-    """One line for the whole and one for each file that is on its way."""
+class _ProgressReporter(NoticeReporter):
+    """Counts what it is told, and shows it from time to time, also while nothing happens.
 
-    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
-        super().__init__(stream, verbose=verbose)
-        self._whole: tqdm[Any] | None = None
-        self._files: dict[str, tqdm[Any]] = {}
-        self._steps: tqdm[Any] | None = None
+    Args:
+        stream: where to.
+        verbose: name every file that is fetched.
+        clock: seconds, ever rising.
+    """
 
-    def steps(self, task: str, total: int) -> None:
-        from tqdm import tqdm
+    _period: float
 
-        with self._lock:
-            # What is done in a moment needs no bar.
-            self._steps = tqdm(
-                desc=task, total=total, leave=False, delay=0.5, ncols=self._columns() - 3, file=self._stream
-            )
-
-    def step(self) -> None:
-        with self._lock:
-            if self._steps is not None:
-                self._steps.update()
+    def __init__(self, stream: TextIO, *, verbose: bool = False, clock: Clock = time.monotonic) -> None:
+        super().__init__(stream)
+        self._verbose = verbose
+        self._clock = clock
+        self._tally = Tally(clock)
+        self._waits: dict[str, float] = {}
+        self._ticking: threading.Thread | None = None
+        self._over = threading.Event()
+        self.advanced = self._tally.advanced  # type: ignore[method-assign]  # for every chunk: no detour
+        self.kept = self._tally.kept  # type: ignore[method-assign]
 
     def started(self, task: str, total_bytes: int) -> None:
-        with self._lock:
-            if total_bytes:
-                self._whole = self._bar(task, total_bytes, 0, position=0)
+        if total_bytes:
+            self._begin(task, total_bytes, 0)
+
+    def steps(self, task: str, total: int) -> None:
+        self._begin(task, 0, total)
+
+    def step(self) -> None:
+        self._tally.step()
 
     def file_started(self, label: str, size: int, already: int) -> None:
-        super().file_started(label, size, already)
-        with self._lock:
-            if self._whole is not None:
-                free = next(n for n in range(1, len(self._files) + 2) if n not in self._positions())
-                self._files[label] = self._bar(label, size, already, position=free)
-                self._whole.update(already)
-
-    def _positions(self) -> set[int]:
-        return {abs(bar.pos) for bar in self._files.values()}
-
-    def advanced(self, label: str, count: int) -> None:
-        with self._lock:
-            for bar in (self._files.get(label), self._whole):
-                if bar is not None:
-                    bar.update(count)
+        self._tally.file_started(label, size, already)
+        if self._verbose:
+            with self._printing:
+                self._print(f"fetching {label}, {byte_count(size)}")
 
     def file_finished(self, label: str) -> None:
-        with self._lock:
-            bar = self._files.pop(label, None)
-            if bar is not None:
-                bar.close()
+        self._tally.file_finished(label)
+
+    def waiting(self, label: str, seconds: float, reason: str) -> None:
+        self._tally.waiting(label, seconds, reason)
+        wait = f"{reason}; next try in {seconds:.0f} s"
+        with self._printing:
+            now = self._clock()
+            # Files that wait for the same thing at the same time say so once.
+            if self._waits.get(wait, now) <= now:
+                self._waits[wait] = now + seconds
+                self._print(f"{label}: {wait}")
 
     def finished(self) -> None:
-        with self._lock:
-            if self._steps is not None:
-                # A line above it brings it to the screen before its delay is over, and closing it is too late then.
-                self._steps.clear()
-            for bar in (*self._files.values(), self._whole, self._steps):
-                if bar is not None:
-                    bar.close()
-            self._files, self._whole, self._steps = {}, None, None
+        self._over.set()
+        if self._ticking is not None:
+            # A terminal that takes nothing any more must not keep anybody.
+            self._ticking.join(timeout=0.5)
+            self._ticking = None
 
-    def _bar(self, label: str, total: int, already: int, *, position: int) -> tqdm[Any]:
-        from tqdm import tqdm
+    @abstractmethod
+    def tick(self) -> None:
+        """Show how far all is, if it is time to."""
 
-        columns = self._columns()
-        width = min(_LABEL_WIDTH, columns // 3)
-        # The end of a path tells files apart.
-        label = label if len(label) <= width else f"…{label[1 - width :]}"
-        return tqdm(
-            desc=label.ljust(width),
-            total=total,
-            initial=already,
-            position=position,
-            leave=False,
-            unit="B",
-            unit_scale=True,
-            # Room for the ^C that the terminal echoes: a line that is full would wrap, and not be cleared.
-            ncols=columns - 3,
-            file=self._stream,
-        )
+    def _begin(self, task: str, total_bytes: int, steps: int) -> None:
+        self.finished()
+        self._tally.begin(task, total_bytes, steps)
+        self._over = threading.Event()
+        self._ticking = threading.Thread(target=self._tick_on, args=(self._over,), name="vcm-progress", daemon=True)
+        self._ticking.start()
 
-    def _columns(self) -> int:
+    def _tick_on(self, over: threading.Event) -> None:
+        while not over.wait(self._period):
+            self.tick()
+
+
+class LogReporter(_ProgressReporter):
+    """A plain line at sensible intervals, without control characters; the longer it takes, the rarer."""
+
+    _period = 1.0
+    _next = _FIRST_LOG_SECONDS
+
+    def started(self, task: str, total_bytes: int) -> None:
+        if total_bytes:
+            with self._printing:
+                self._print(f"{task}, {byte_count(total_bytes)}")
+        super().started(task, total_bytes)
+
+    def tick(self) -> None:
+        view = self._tally.look()
+        if view.whole.age >= self._next:
+            least, most = _LOG_SECONDS
+            self._next = view.whole.age + min(most, max(least, view.whole.age / 10))
+            with self._printing:
+                self._print(log_line(view))
+
+    def _begin(self, task: str, total_bytes: int, steps: int) -> None:
+        self._next = _FIRST_LOG_SECONDS
+        super()._begin(task, total_bytes, steps)
+
+
+class TerminalReporter(_ProgressReporter):
+    """One line for the whole and one for each file that is on its way, drawn anew ten times a second.
+
+    The cursor rests at the beginning of the first of them: whatever becomes of the terminal's width meanwhile, all that
+    was drawn stands behind it, and is cleared from there.
+    """
+
+    _period = 0.1
+
+    def __init__(self, stream: TextIO, *, verbose: bool = False, clock: Clock = time.monotonic) -> None:
+        super().__init__(stream, verbose=verbose, clock=clock)
+        self._pending: list[str] = []
+        self._drawn = ""
+
+    def tick(self) -> None:
+        view = self._tally.look()
+        block = ""
+        if view.whole.age >= _DRAWN_AFTER:
+            columns, rows = self._size()
+            lines = terminal_lines(view, columns, rows, self._stream.encoding or "ascii")
+            up = f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else ""
+            block = "\x1b[K\n".join(lines) + f"\x1b[J{up}\r"
+        with self._printing:
+            if not self._over.is_set() and (self._pending or block != self._drawn):
+                self._show(block)
+
+    def finished(self) -> None:
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except OSError:
-            return 80
+            super().finished()
+        finally:
+            with self._printing:
+                self._show("")
 
-    def _write(self, line: str) -> None:
-        bar = self._whole if self._whole is not None else self._steps
-        if bar is None:
-            super()._write(line)
+    def _print(self, line: str) -> None:
+        if self._ticking is None:
+            super()._print(line)
         else:
-            bar.write(line, file=self._stream)
+            # With the next frame: one write for all that comes meanwhile.
+            self._pending.append(printable(line))
+
+    def _show(self, block: str) -> None:
+        """Put a block where the last one is, with what is to stay above it; in one write, so that nothing flickers."""
+        above = "".join(f"{line}\x1b[K\n" for line in self._pending)
+        begin = "\r" if self._drawn else ""
+        clear = _CLEAR if self._drawn and not block else ""
+        if above or block or clear:
+            self._write(begin + above + (block or clear))
+        self._pending.clear()
+        self._drawn = block
+
+    def _size(self) -> tuple[int, int]:
+        try:
+            size = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            return 80, 24
+        return size.columns or 80, size.lines or 24

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+try:
+    # hashlib brings OpenSSL, which takes longer than hashing a lock; ``random`` avoids it in the same way.
+    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+except ImportError:
+    from hashlib import sha256
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from hashlib import _Hash
+    from typing import Protocol
+
+    class HasDigest(Protocol):
+        """A file with a path and the SHA-256 of its bytes."""
+
+        @property
+        def path(self) -> str: ...
+
+        @property
+        def sha256(self) -> str: ...
+
 
 CHUNK = 1 << 20
 """Bytes per read: large enough that hashing dominates, small enough that memory stays flat."""
 
 
-class HasDigest(Protocol):
-    """A file with a path and the SHA-256 of its bytes."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def sha256(self) -> str: ...
+def text_digest(text: str) -> str:
+    """The SHA-256 of a short text in UTF-8, as bare hex; what is long is hashed faster by ``hashlib``."""
+    return str(sha256(text.encode()).hexdigest())
 
 
 def tree_digest(files: Iterable[HasDigest]) -> str:
@@ -31,7 +41,7 @@ def tree_digest(files: Iterable[HasDigest]) -> str:
     """
     # Sorted by code points, which is the order of their bytes in UTF-8 too.
     lines = [f"{digest}  {path}\n" for path, digest in sorted([(file.path, file.sha256) for file in files])]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return text_digest("".join(lines))
 
 
 def git_blob_hash(size: int) -> _Hash:
@@ -40,4 +50,6 @@ def git_blob_hash(size: int) -> _Hash:
     SHA-1 over ``blob <size>``, a NUL and the bytes: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
     It identifies content as git does; it is never what vcm relies on for integrity.
     """
-    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    from hashlib import sha1
+
+    return sha1(b"blob %d\0" % size, usedforsecurity=False)

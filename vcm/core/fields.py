@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, TypeVar
 
+from vcm.core.plain_toml import read_plain
 from vcm.core.wording import did_you_mean, printable
 from vcm.errors import ConfigError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar
+
+    Value = TypeVar("Value")
+
 Key = tuple[str | int, ...]
-Value = TypeVar("Value")
 
 _KIND_NAMES = {str: "a string", int: "a whole number", bool: "true or false", dict: "a table", list: "an array"}
-_HEADER = re.compile(r"(\[\[?)([^\[\]]+)\]\]?\s*(?:#.*)?")
-_CREDENTIALS = re.compile(r"(?<=//)[^/?#]*@")
+# Patterns as text: most runs need none of them, and compiling takes time.
+_HEADER = r"(\[\[?)([^\[\]]+)\]\]?\s*(?:#.*)?"
+_CREDENTIALS = r"(?<=//)[^/?#]*@"
 _LARGEST = 2**63 - 1
-_MERGE_MARKER = re.compile(rb"^(?:<{7}|={7}|>{7}|\|{7})(?:[ \r\n]|$)", re.MULTILINE)
+_MERGE_MARKER = rb"^(?:<{7}|={7}|>{7}|\|{7})(?:[ \r\n]|$)"
 
 
-@dataclass(frozen=True, slots=True)
 class Document:
     """A TOML file's name and text, for messages that point into it."""
 
-    name: str
-    text: str
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
 
     def error(self, key: Key, problem: str, hint: str = "") -> ConfigError:
         """The error for what stands at ``key``: file, line where it can be found, key, problem."""
@@ -70,18 +74,30 @@ def parse_toml(name: str, data: bytes) -> tuple[Document, dict[str, Any]]:
     Raises:
         ConfigError: the bytes are not UTF-8, hold merge-conflict markers, or are not TOML.
     """
-    marker = _MERGE_MARKER.search(data)
+    if b"<<<<<<<" in data or b">>>>>>>" in data:
+        _refuse_merge_markers(name, data)
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise ConfigError(f"{name}:1: begins with a byte-order mark", hint=f"save {name} as UTF-8 without one")
+    text = decoded(name, data)
+    values = read_plain(text)
+    return Document(name, text), _read_any(name, text) if values is None else values
+
+
+def _refuse_merge_markers(name: str, data: bytes) -> None:
+    marker = re.search(_MERGE_MARKER, data, re.MULTILINE)
     if marker and data[marker.start() : marker.start() + 1] in (b"<", b">"):
         line = data.count(b"\n", 0, marker.start()) + 1
         raise ConfigError(
             f"{name}:{line}: merge-conflict markers",
             hint=f"resolve the conflict in {name} (of a lock, keep one side whole), then run vcm lock",
         )
-    if data.startswith(b"\xef\xbb\xbf"):
-        raise ConfigError(f"{name}:1: begins with a byte-order mark", hint=f"save {name} as UTF-8 without one")
-    text = decoded(name, data)
+
+
+def _read_any(name: str, text: str) -> dict[str, Any]:
+    import tomllib
+
     try:
-        return Document(name, text), tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         position = re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", problem, re.DOTALL)
@@ -122,6 +138,10 @@ class Table:
 
     def text(self, key: str, check: Callable[[str], object] | None = None) -> str | None:
         """A string that is not empty and passes ``check`` (which raises ValueError with the reason)."""
+        if key not in self._values:
+            # Most keys are not there, and a lock of 1,000 models asks for 15,000.
+            self._asked[key] = None
+            return None
         value = self._get(key, str)
         if value is None:
             return None
@@ -226,7 +246,7 @@ def shown(value: object) -> str:
     if isinstance(value, int) and abs(value) > _LARGEST:
         return "a number of more than 64 bits"
     # What stands before an address's host may be a password, and goes into no message.
-    text = f'"{_CREDENTIALS.sub("***@", value)}"' if isinstance(value, str) else str(value)
+    text = f'"{re.sub(_CREDENTIALS, "***@", value)}"' if isinstance(value, str) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004
 
 
@@ -242,7 +262,7 @@ def find_line(text: str, key: Key) -> int | None:
         line = untrimmed.strip()
         if line.startswith("#"):
             continue
-        match = _HEADER.fullmatch(line)
+        match = re.fullmatch(_HEADER, line)
         if match:
             header = tuple(_key_parts(match[2]))
             if match[1] == "[[":

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
 
 from vcm.core import names
+from vcm.core.digest import text_digest
 from vcm.core.fields import Table, parse_toml, shown
 from vcm.core.policy import Policy, read_policy
+from vcm.core.records import record
 from vcm.core.wording import did_you_mean, listed
 from vcm.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 # packaging takes as long to import as everything else here, and most manifests need none of it: it waits until used.
 
@@ -31,7 +34,7 @@ _URL_ONLY = ("checksum", "size")
 _REPO_ONLY = ("version", "revision", "include", "exclude", "fallback", "follow")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Checksum:
     """A published digest of a direct file."""
 
@@ -42,7 +45,7 @@ class Checksum:
         return f"{self.algorithm}:{self.hex}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Requirement:
     """One ``[models.NAME]``: what may be used. Either ``repo`` or ``url`` is set, never both."""
 
@@ -82,11 +85,11 @@ class Requirement:
 
     def meaning(self) -> dict[str, Any]:
         """The set keys with plain values: equal for two requirements that ask for the same."""
-        meaning: dict[str, Any] = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if value != each.default:
-                meaning[each.name] = str(value) if isinstance(value, Checksum) else value
+        meaning: dict[str, Any] = {
+            key: str(value) if isinstance(value, Checksum) else value
+            for key, value in vars(self).items()
+            if value != getattr(Requirement, key, None)
+        }
         if self.version is not None:
             from packaging.specifiers import SpecifierSet
 
@@ -95,7 +98,7 @@ class Requirement:
         return meaning
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Detector:
     """One ``[pipeline.detectors.NAME]``: a kind of detector, its model's name and its options."""
 
@@ -105,7 +108,7 @@ class Detector:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Manifest:
     """A whole ``models.toml``."""
 
@@ -115,15 +118,15 @@ class Manifest:
     endpoint: str | None = None
     cache_dir: str | None = None
     disk_headroom: float = DEFAULT_HEADROOM
-    detectors: tuple[Detector, ...] = field(default=())
-    policy: Policy = field(default_factory=Policy)
+    detectors: tuple[Detector, ...] = ()
+    policy: Policy = Policy()
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the meaning of the requirements: unmoved by order, comments, formatting and policy."""
         meaning = {model.name: model.meaning() for model in self.models}
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_digest(text)
 
     @cached_property
     def _by_name(self) -> dict[str, Requirement]:

@@ -33,6 +33,7 @@ class RepoInfo:
         new_version: the card's pointer to a successor repo.
         base_models: repos this one was made from, as the card says.
         is_adapter: whether the card says that it only works on top of them.
+        tags: those of the card and those that the hub computes.
     """
 
     repo: str
@@ -45,6 +46,7 @@ class RepoInfo:
     new_version: str | None = None
     base_models: tuple[str, ...] = ()
     is_adapter: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
-from vcm.core.lock import Lock, LockedFile, LockedModel
-from vcm.core.manifest import Manifest, Requirement
+from vcm.core.records import record
 from vcm.core.wording import did_you_mean
 from vcm.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from vcm.core.lock import Lock, LockedFile, LockedModel
+    from vcm.core.manifest import Manifest, Requirement
 
 
 class SnapshotState(StrEnum):
@@ -20,7 +25,7 @@ class SnapshotState(StrEnum):
     DAMAGED = "damaged"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class PlannedModel:
     """What happens to one model: its files to fetch, to link and to leave, or nothing.
 
@@ -56,7 +61,7 @@ class Origin(StrEnum):
     PARTIAL = "downloads that were broken off"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Supply:
     """Bytes of one file that need not be fetched, going by names and sizes: only hashing tells whether that is so."""
 
@@ -64,7 +69,7 @@ class Supply:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Plan:
     """What sync would do, model by model.
 
@@ -73,7 +78,7 @@ class Plan:
     """
 
     models: tuple[PlannedModel, ...]
-    supplies: Mapping[str, Supply] = field(default_factory=dict)
+    supplies: Mapping[str, Supply] = MappingProxyType({})
 
     @property
     def changes(self) -> tuple[PlannedModel, ...]:

@@ -8,16 +8,18 @@ not judged, its owner is its host. A repo of the few without a namespace is its 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from vcm.core.fields import Table
+from vcm.core.records import record
 from vcm.core.wording import byte_count, counted, did_you_mean, listed
 from vcm.errors import PolicyError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from vcm.core.fields import Table
     from vcm.core.lock import LockedModel  # which imports the manifest, which imports this
 
 _UNITS = {"b": 1} | {
@@ -41,7 +43,7 @@ _UNASKED = "its licence is not in models.lock"
 _UNKNOWN = (_UNDATED, _UNASKED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Policy:
     """What is allowed; None where everything is.
 
@@ -59,14 +61,14 @@ class Policy:
     formats: tuple[str, ...] | None = None
     max_size: int | None = None
     min_age: int | None = None
-    exceptions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    exceptions: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
     def excepts(self, model: LockedModel, rule: str) -> bool:
         """Whether a rule does not hold for a model, or for the one of the manifest that pulled it in."""
         return any(rule in self.exceptions.get(name, ()) for name in (model.name, model.root))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Violation:
     """One rule that a locked model breaks.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Reporter:
     """Told of progress and notices; a terminal, a log or a test may listen by overriding what it wants.
 
-    Methods may be called from several threads at once.
+    Methods may be called from several threads at once, and for every chunk of every file: they return at once.
     """
 
     def notice(self, text: str) -> None:
@@ -16,7 +16,10 @@ class Reporter:
         """Work of this size begins; ``task`` says which, in a word or two: ``fetching 3 files``."""
 
     def file_started(self, label: str, size: int, already: int) -> None:
-        """A file of ``size`` bytes begins, of which ``already`` are here."""
+        """A file of ``size`` bytes (0: not known) begins, of which ``already`` are here."""
+
+    def kept(self, label: str, count: int) -> None:
+        """``count`` more bytes of that file were here already, and were looked at: done, but no measure of speed."""
 
     def advanced(self, label: str, count: int) -> None:
         """``count`` more bytes of that file arrived (negative: thrown away again)."""

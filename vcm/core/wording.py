@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _STEP = 1000
 _SHORT_COMMIT = 12
@@ -32,6 +33,8 @@ def listed(words: Iterable[str]) -> str:
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """``, did you mean "version"?`` when a choice is near, else nothing."""
+    import difflib
+
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f', did you mean "{near[0]}"?' if near else ""
 

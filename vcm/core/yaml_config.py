@@ -20,7 +20,7 @@ Import this module where it is used: YAML is another 25 ms before every command.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -72,11 +72,12 @@ class YamlModels:
     auto_download: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class _YamlDocument(Document):
     """A YAML file's name, and the lines of the keys that were read so far."""
 
-    lines: dict[Key, int] = field(default_factory=dict)
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text)
+        self.lines: dict[Key, int] = {}
 
     def line(self, key: Key) -> int | None:
         return next((self.lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in self.lines), None)

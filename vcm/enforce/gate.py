@@ -6,29 +6,34 @@ It fails closed: a lock that cannot be read or does not fit, a model that is unk
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 
-from vcm.core.lock import LockedModel
-from vcm.core.manifest import Manifest, Requirement
+from vcm.core.manifest import Requirement
 from vcm.core.plan import models_in_scope
 from vcm.core.policy import refuse_violations
-from vcm.core.reporter import Reporter
+from vcm.core.records import record
 from vcm.core.wording import did_you_mean
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelChecksumError, ModelDownloadError, VcmError
 from vcm.settings import cache_folder, hub_endpoint, project_folder
 from vcm.store.files import disk_errors
 from vcm.store.notices import read_notices
 from vcm.store.project import Project, find_project
-from vcm.store.snapshots import Finding
 from vcm.store.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from threading import Event
+
+    from vcm.core.lock import LockedModel
+    from vcm.core.manifest import Manifest
+    from vcm.core.reporter import Reporter
+    from vcm.store.snapshots import Finding
 
 _FINDINGS_SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Checked:
     """What the check found for one model.
 
@@ -196,7 +201,9 @@ def require(name: str, project: str | Path | None = None) -> Path:
         ModelChecksumError: a file is missing, extra or changed.
         ConfigError: there is no such model, or manifest, lock or environment cannot be used.
     """
-    opened = open_project(project)
+    from vcm.enforce.remembering import RememberingProject
+
+    opened = RememberingProject(open_project(project).folder)
     manifest = opened.manifest()
     models = _locked_models(opened, manifest, name)
     refuse_violations(manifest.policy, models, time.time())
@@ -262,5 +269,5 @@ def _locked_models(project: Project, manifest: Manifest, name: str) -> list[Lock
             hint=f"models of this project: {', '.join(known) or 'none'}",
         )
     # A lock that fits names every model.
-    models = [model for model in project.fitting_lock(manifest).models if model.root == root]
+    models = project.fitting_lock(manifest).by_root[root]
     return sorted(models, key=lambda model: model.name != name)

@@ -97,8 +97,9 @@ class ModelManager:
         optional = {source.name for source in wanted if source.optional}
         headroom = self._manifest.disk_headroom if self._manifest else DEFAULT_HEADROOM
         plan = Store(self._settings.cache_dir).plan(models)
-        with Session(self._settings, _CallbackReporter(plan, progress_callback)) as session:
-            answers = session.install(plan, headroom)
+        reporter = _CallbackReporter(plan, progress_callback)
+        with Session(self._settings, reporter, project=self.config.project) as session:
+            answers = session.install(plan, headroom, whole=sources is None)
         for answer in answers:
             if answer.error is not None and answer.model.name not in optional:
                 raise answer.error

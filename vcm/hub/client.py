@@ -14,8 +14,11 @@ from vcm.core.metadata import KeptAnswer, Ref, RemoteFile, RepoInfo
 from vcm.core.wording import short_commit
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
 from vcm.hub import responses
+from vcm.hub.addresses import origin
 from vcm.hub.answers import Answers, Caching, Question
-from vcm.hub.http import Address, Answer, HttpClient, NetworkFaultError, origin
+from vcm.hub.body import Answer
+from vcm.hub.faults import NetworkFaultError
+from vcm.hub.http import Address, HttpClient
 from vcm.hub.refusals import refusal
 from vcm.hub.retries import Patience, Wait
 

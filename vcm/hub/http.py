@@ -10,45 +10,38 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 
 from vcm.core import names
 from vcm.errors import CONFIG_ERROR, RegistryError
+from vcm.hub.addresses import host, origin, shown_url
+from vcm.hub.body import Answer, close, drop
 from vcm.hub.budget import Budget, announced_limit, no_more_requests
+from vcm.hub.faults import CONNECT_SECONDS, NetworkFaultError, UnreachableError, is_among_causes, is_unreachable, reason
 from vcm.version import VERSION
 
-CONNECT_SECONDS = 10.0
 READ_SECONDS = 300.0
 """Seconds without a byte after which a connection counts as broken."""
 
-_CHUNK = 1 << 20
 _MOST_REDIRECTS = 10
-_DROPPED_BODY = 1 << 16
 _TOO_MANY = 429
 _MOST_REFUSALS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CONNECTIONS = 24
 """To one host at a time; who wants another waits. So nobody may ask for one thing while reading another."""
+_HOSTS = 4096
+"""Whose connections are kept; those of one more would be closed while they are in use."""
+_NO_RETRIES = urllib3.Retry(0, read=False)
 _AGENT = f"vcm/{VERSION}; python/{'.'.join(map(str, sys.version_info[:3]))}"
-
-
-class NetworkFaultError(RegistryError):
-    """A failure of the way, not of the answer: the same request may work a moment later."""
-
-
-class UnreachableError(NetworkFaultError):
-    """No connection can be made: whoever asks the same host for something else fares no better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,87 +64,6 @@ class Address:
         return f"Address({self.endpoint!r})"
 
 
-@lru_cache(maxsize=1024)
-def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of an address."""
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    return scheme, (parts.hostname or "").lower(), parts.port or (443 if scheme == "https" else 80)
-
-
-def without_secret(text: str, secret: str | None) -> str:
-    """What a server says, without the token: it may repeat what it was sent, and its words get into messages."""
-    return text.replace(secret, "***") if secret else text
-
-
-def shown_url(url: str) -> str:
-    """An address without its query, fragment and credentials, for messages."""
-    return urlsplit(url)._replace(netloc=_host(url), query="", fragment="").geturl()
-
-
-class Answer:
-    """A response whose body has not been read yet."""
-
-    def __init__(self, response: requests.Response, url: str, secret: str | None = None) -> None:
-        self._response = response
-        self._secret = secret
-        self.url = url
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        if secret:
-            cleaned = {name: without_secret(value, secret) for name, value in response.headers.items()}
-            self.headers = CaseInsensitiveDict(cleaned)
-
-    @property
-    def length(self) -> int | None:
-        """``Content-Length`` in bytes, where the body is sent as it is."""
-        text = self.headers.get("Content-Length", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 and not self.is_encoded else None  # noqa: PLR2004
-
-    @property
-    def is_encoded(self) -> bool:
-        """Whether the body is compressed, although ``identity`` was asked."""
-        return self.headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body in pieces of at most a mebibyte, each as soon as it is there.
-
-        Raises:
-            NetworkFaultError: the connection broke, or was silent for too long.
-        """
-        raw = self._response.raw
-        try:
-            while chunk := raw.read1(_CHUNK, decode_content=self.is_encoded):
-                yield chunk
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise NetworkFaultError(
-                f"{_host(self.url)}: the answer broke off: {_reason(error)}", hint="try again later"
-            ) from error
-
-    def body(self, limit: int, seconds: float) -> bytes:
-        """The whole body; a token that the server repeats is taken out.
-
-        Args:
-            limit: bytes; a longer body is refused.
-            seconds: a body that takes longer is refused.
-
-        Raises:
-            NetworkFaultError: the connection broke.
-            RegistryError: the body is too long, or takes too long.
-        """
-        deadline = time.monotonic() + seconds
-        pieces, size = [], 0
-        for chunk in self.chunks():
-            size += len(chunk)
-            if size > limit:
-                raise RegistryError(f"{shown_url(self.url)}: the answer is longer than {limit} bytes")
-            if time.monotonic() > deadline:
-                raise RegistryError(f"{shown_url(self.url)}: the answer takes longer than {seconds:.0f} s")
-            pieces.append(chunk)
-        body = b"".join(pieces)
-        return body.replace(self._secret.encode(), b"***") if self._secret else body
-
-
 class HttpClient:
     """Requests to the hub and to wherever it redirects; may be used by several threads.
 
@@ -167,9 +79,7 @@ class HttpClient:
         self._address = address
         self._hub_origin = origin(address.endpoint)
         self._hub_path = urlsplit(address.endpoint).path.rstrip("/")
-        self._session = requests.Session()
-        # No environment: it would bring ~/.netrc. Proxies and certificates are handed over below instead.
-        self._session.trust_env = False
+        self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=address.read_seconds)
         self._proxies: dict[tuple[str, str, int], dict[str, str]] = {}
         if not is_offline and address.ca_bundle and not os.path.exists(address.ca_bundle):  # noqa: PTH110
             raise RegistryError(
@@ -177,9 +87,9 @@ class HttpClient:
                 error_code=CONFIG_ERROR,
                 hint="set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to one that is there, or unset it",
             )
-        adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, pool_block=True)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        # Not by a session, which would bring ~/.netrc. Proxies and certificates are handed over instead.
+        self._adapter: Any = HTTPAdapter(pool_connections=_HOSTS, pool_maxsize=CONNECTIONS, pool_block=True)
+        self._pools: dict[tuple[str, str, int], urllib3.HTTPConnectionPool] = {}
 
     def check_online(self) -> None:
         """Refuse what cannot be answered without asking.
@@ -195,7 +105,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._session.close()
+        self._adapter.close()
 
     @contextmanager
     def request(
@@ -225,18 +135,18 @@ class HttpClient:
                     yield answer
                 except BaseException:
                     # Whoever is called off shall not wait for the rest of a body.
-                    response.close()
+                    close(response)
                     raise
-                _drop(response)
+                drop(response)
                 return
-            _drop(response)
+            drop(response)
             url = _checked_redirect(url, location, first, leave_origin=leave_origin)
         raise RegistryError(
-            f"{_host(url)}: more than {_MOST_REDIRECTS} redirects for one request",
+            f"{host(url)}: more than {_MOST_REDIRECTS} redirects for one request",
             hint="the hub or a proxy is set up wrongly: check HF_ENDPOINT",
         )
 
-    def _send_in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+    def _send_in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         if self._budget is None or origin(url) != self._hub_origin:
             return self._send(method, url, headers)
         path, refusals = urlsplit(url).path.removeprefix(self._hub_path), 0
@@ -245,13 +155,32 @@ class HttpClient:
                 response = self._send(method, url, headers)
                 turn.headers = response.headers
             limit = announced_limit(response.headers)
-            if limit is None or limit.left or response.status_code != _TOO_MANY:
+            if limit is None or limit.left or response.status != _TOO_MANY:
                 return response
             # Others share this address, and took what was left. The next turn is that of the next window, for all.
-            _drop(response)
+            drop(response)
             if refusals == _MOST_REFUSALS:
                 raise no_more_requests(limit.policy, limit.seconds + 1.0)
             refusals += 1
+
+    def _way(self, url: str, proxies: dict[str, str]) -> tuple[urllib3.HTTPConnectionPool, str]:
+        """The connections to a host, as requests makes them, and what to ask for there.
+
+        Each request goes to them directly. What a session does around it, for cookies, hooks, bodies and redirects that
+        are not used here, would take more time than everything else.
+        """
+        there = origin(url)
+        pool = self._pools.get(there)
+        if pool is None:
+            prepared = _prepared(url)
+            verify = self._address.ca_bundle or True
+            pool = self._adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies)
+            self._adapter.cert_verify(pool, prepared.url, verify, None)
+            self._pools[there] = pool
+        if proxies:
+            return pool, self._adapter.request_url(_prepared(url), proxies)
+        parts = urlsplit(url)
+        return pool, f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """The proxies that the environment names for a host; it is read once for each."""
@@ -260,60 +189,50 @@ class HttpClient:
             self._proxies[there] = get_environ_proxies(url, no_proxy=None)
         return self._proxies[there]
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        sent = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **headers}
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        sent = {"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
         if self._address.token and origin(url) == self._hub_origin:
             sent["Authorization"] = f"Bearer {self._address.token}"
         proxies = self._proxies_for(url)
         try:
-            # Neither cookies nor hooks nor a body: what a session would add to it is half of its time.
-            prepared = _prepared(method, url, sent)
-            # By the adapter: the session would read the body of a redirect to its end, however far that is.
-            return self._session.get_adapter(url).send(
-                prepared,
-                stream=True,
-                timeout=(CONNECT_SECONDS, self._address.read_seconds),
-                verify=self._address.ca_bundle or True,
-                proxies=proxies,
+            pool, target = self._way(url, proxies)
+            return pool.urlopen(
+                method,
+                target,
+                headers=sent,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+                retries=_NO_RETRIES,
+                timeout=self._timeout,
             )
-        except requests.exceptions.InvalidURL as error:
+        except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError) as error:
             if proxies:
                 raise RegistryError(
-                    f"{_host(url)}: the proxy of the environment is no address",
+                    f"{host(url)}: the proxy of the environment is no address",
                     hint="check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY",
                 ) from error
-            raise RegistryError(f"{_host(url)}: not an address: {shown_url(url)}") from error
+            raise RegistryError(f"{host(url)}: not an address: {shown_url(url)}") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            if _is_among_causes(ssl.SSLCertVerificationError, error):
+            if is_among_causes(ssl.SSLCertVerificationError, error):
                 # Asking again does not help: somebody has to be trusted first.
                 trusted = self._address.ca_bundle or "the built-in list"
                 raise RegistryError(
-                    f"{_host(url)}: its certificate is signed by nobody in {trusted}",
+                    f"{host(url)}: its certificate is signed by nobody in {trusted}",
                     hint="if you trust it, set REQUESTS_CA_BUNDLE to the file with its signer's certificate",
                 ) from error
-            raise (UnreachableError if _is_unreachable(error) else NetworkFaultError)(
-                f"{_host(url)}: {_reason(error)}",
+            raise (UnreachableError if is_unreachable(error) else NetworkFaultError)(
+                f"{host(url)}: {reason(error)}",
                 hint="check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR",
             ) from error
 
 
-def _prepared(method: str, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+def _prepared(url: str) -> requests.PreparedRequest:
     prepared = requests.PreparedRequest()
-    prepared.prepare_method(method)
+    prepared.prepare_method("GET")
     prepared.prepare_url(url, None)
-    prepared.prepare_headers({"Accept": "*/*", "Connection": "keep-alive", **headers})
     return prepared
-
-
-def _drop(response: requests.Response) -> None:
-    """Be done with an answer. What is left of a small body, read to the end, saves the next request its connection."""
-    left = response.raw.length_remaining
-    try:
-        if left is not None and left <= _DROPPED_BODY:
-            response.raw.read()
-    except (urllib3.exceptions.HTTPError, OSError):
-        pass
-    response.close()
 
 
 def _checked_redirect(url: str, location: str, first: tuple[str, str, int], *, leave_origin: bool) -> str:
@@ -321,7 +240,7 @@ def _checked_redirect(url: str, location: str, first: tuple[str, str, int], *, l
         target = names.http_url(urljoin(url, location.strip().replace(" ", "%20")))
     except ValueError:
         raise RegistryError(
-            f"{_host(url)}: redirects to something that is no web address", hint="check HF_ENDPOINT and the url"
+            f"{host(url)}: redirects to something that is no web address", hint="check HF_ENDPOINT and the url"
         ) from None
     _check_redirect(url, target, first, leave_origin=leave_origin)
     return str(target)
@@ -332,56 +251,9 @@ def _check_redirect(url: str, target: str, first: tuple[str, str, int], *, leave
     if there == first:
         return
     if first[0] == "https" and there[0] == "http":
-        raise RegistryError(f"{_host(url)}: redirects from https to http ({_host(target)})")
+        raise RegistryError(f"{host(url)}: redirects from https to http ({host(target)})")
     if not leave_origin:
         raise RegistryError(
-            f"{_host(url)}: redirects to another host ({_host(target)})",
-            hint=f"if you trust it, set HF_ENDPOINT={there[0]}://{_host(target)}",
+            f"{host(url)}: redirects to another host ({host(target)})",
+            hint=f"if you trust it, set HF_ENDPOINT={there[0]}://{host(target)}",
         )
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).netloc.rpartition("@")[2] or "no host"
-    except ValueError:
-        return "no host"
-
-
-_REASONS: tuple[tuple[type[BaseException], str], ...] = (
-    (urllib3.exceptions.ProxyError, "the proxy cannot be used"),
-    (urllib3.exceptions.NameResolutionError, "the name cannot be resolved"),
-    (ConnectionRefusedError, "connection refused"),
-    # Before the time-out, of which urllib3 makes it a kind.
-    (urllib3.exceptions.NewConnectionError, "no connection"),
-    (urllib3.exceptions.ConnectTimeoutError, f"no connection within {CONNECT_SECONDS:.0f} s"),
-    (urllib3.exceptions.ReadTimeoutError, "no byte came for too long"),
-    (urllib3.exceptions.IncompleteRead, "fewer bytes than announced"),
-    (ConnectionResetError, "connection reset"),
-    (urllib3.exceptions.SSLError, "no TLS can be spoken with it"),
-    (urllib3.exceptions.DecodeError, "the compressed body is damaged"),
-)
-
-
-def _reason(error: BaseException) -> str:
-    """The cause deep inside, in words; texts of libraries may hold signed addresses and are not repeated."""
-    return next((words for kind, words in _REASONS if _is_among_causes(kind, error)), "the connection failed")
-
-
-def _is_unreachable(error: BaseException) -> bool:
-    kinds = urllib3.exceptions
-    connecting = (kinds.NewConnectionError, kinds.ConnectTimeoutError, kinds.ProxyError)
-    return any(_is_among_causes(kind, error) for kind in connecting)
-
-
-def _is_among_causes(kind: type[BaseException], error: BaseException) -> bool:
-    """Whether an error, or one that it wraps in any of the ways libraries do, is of that kind."""
-    seen: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, kind):
-            return True
-        if isinstance(each, BaseException) and each not in seen:
-            seen.append(each)
-            pending += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
-    return False

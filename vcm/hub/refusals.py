@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError
-from vcm.hub.http import NetworkFaultError
+from vcm.hub.faults import NetworkFaultError
 from vcm.hub.retries import RETRIED_STATUS, retry_after
 
 _CHECK_URL = "check the url in models.toml"

@@ -51,6 +51,7 @@ def repo_info(value: Any, subject: str) -> RepoInfo:
         new_version=names.if_valid(card.get("new_version"), names.repo_id),
         base_models=_base_models(card),
         is_adapter=_is_adapter(card, info.get("tags")),
+        tags=_tags(info.get("tags")),
     )
 
 
@@ -171,6 +172,10 @@ def _base_models(card: dict[str, Any]) -> tuple[str, ...]:
     found = card.get("base_model")
     named = (names.if_valid(each, names.repo_id) for each in (found if isinstance(found, list) else [found]))
     return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def _tags(tags: Any) -> tuple[str, ...]:
+    return tuple(filter(None, map(_short_text, tags))) if isinstance(tags, list) else ()
 
 
 def _is_adapter(card: dict[str, Any], tags: Any) -> bool:

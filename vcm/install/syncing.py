@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState
+from vcm.core.records import record
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted, listed
 from vcm.errors import (
@@ -27,13 +26,14 @@ from vcm.errors import (
     VcmError,
 )
 from vcm.install.nearby import Nearby, Sources, sources_of
-from vcm.install.pools import workers
 from vcm.install.taking import Taker
 from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.files import disk_errors, free_space
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     # At run time it would bring the whole of HTTP, which a run with nothing to fetch does without.
     from vcm.install.transfer import Transfer
 
@@ -43,7 +43,7 @@ _FILES_SHOWN = 5
 Status = Literal["installed", "present", "repaired", "skipped", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Synced:
     """What became of one model.
 
@@ -90,6 +90,7 @@ class Installer:
         self._taker = Taker(store, nearby, reporter, cancelled)
         self._cancelled = cancelled
         self._counted: set[str] = set()
+        self._missing: set[str] = set()
 
     def install(self, plan: Plan, headroom: float) -> list[Synced]:
         """Bring the store to the plan's end; one answer for each of its models, in the plan's order.
@@ -100,6 +101,9 @@ class Installer:
         """
         if not plan.changes:
             return [self._finish(each, {}) for each in plan.models]
+        # It brings concurrent.futures and logging, which a run with nothing to do is done without.
+        from vcm.install.pools import workers
+
         with disk_errors(self._store.root):
             self._store.blobs.prepare()
         found = self._nearby.found(plan)
@@ -131,27 +135,52 @@ class Installer:
         fetched, errors = self._collect(planned, coming)
         if not errors:
             try:
-                self._build(planned)
+                fetched += self._build(planned)
             except VcmError as error:
                 errors.append(error)
         if errors:
             if planned.state is SnapshotState.DAMAGED:
-                # What cannot be repaired is not left standing: a program that can do without it may start.
-                with suppress(OSError):
-                    self._store.snapshots.discard(model.tree_digest)
+                self._discard_damaged(model)
             return Synced(model=model, status="failed", bytes_fetched=fetched, error=_together(model, errors))
         status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
         return Synced(
             model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=max(0, model.size - fetched)
         )
 
-    def _build(self, planned: PlannedModel) -> None:
+    def _build(self, planned: PlannedModel, removals: int = 3) -> int:
+        """Make the snapshot; a blob that somebody removes meanwhile is fetched again, so many times at most.
+
+        Returns:
+            The bytes that came over the network for it.
+        """
+        with disk_errors(self._store.root):
+            try:
+                self._link(planned)
+            except FileNotFoundError:
+                if not removals:
+                    raise
+            else:
+                return 0
+        files = (*planned.fetch, *planned.reuse)
+        gone = [file for file in files if not self._store.blobs.has(file.sha256, file.size)]
+        fetched = sum(self._obtain([(planned.model, file)]).bytes_fetched for file in gone)
+        return fetched + self._build(planned, removals - 1)
+
+    def _link(self, planned: PlannedModel) -> None:
         model, store = planned.model, self._store
-        with disk_errors(store.root), store.blobs.exclusive(model.tree_digest, self._cancelled):
+        with store.blobs.exclusive(model.tree_digest, self._cancelled):
             if store.snapshots.state(model) is not SnapshotState.INSTALLED:
                 store.blobs.settle()
                 make = store.snapshots.repair if planned.keep else store.snapshots.build
                 make(model, store.blobs.path)
+
+    def _discard_damaged(self, model: LockedModel) -> None:
+        """What cannot be repaired is not left standing: a program that can do without it may start."""
+        snapshots = self._store.snapshots
+        with suppress(OSError), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+            # Another process may have had more luck.
+            if snapshots.state(model) is SnapshotState.DAMAGED:
+                snapshots.discard(model.tree_digest)
 
     def _collect(self, planned: PlannedModel, coming: dict[str, Future[Fetched]]) -> tuple[int, list[VcmError]]:
         """Wait for all files of a model: the bytes that came for them over the network, and what failed."""

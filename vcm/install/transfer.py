@@ -6,32 +6,34 @@ what it redirects to is signed and expires. Only bytes with the right digest bec
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Self
 
-from vcm.core.digest import CHUNK, git_blob_hash
 from vcm.core.reporter import Reporter
 from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, ModelChecksumError, ModelDownloadError, RegistryError
+from vcm.hub.addresses import origin
+from vcm.hub.body import Answer
 from vcm.hub.client import HubClient
-from vcm.hub.http import Answer, NetworkFaultError, origin
+from vcm.hub.faults import NetworkFaultError
 from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
+from vcm.install.ahead import BUFFERS, CONNECTIONS, SEGMENT, ReadAhead, Segment
+from vcm.install.hashing import Buffers
+from vcm.install.partial import PART, Partial
 from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
 _WHOLE = 200
-_PART = 206
 _FORBIDDEN = 403
 _NOT_SATISFIABLE = 416
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
+
+_LOOK_SECONDS = 1.0
+_FAST = 256 << 20
+"""Bytes a second, about what one thread can hash: over a faster connection, a second one brings nothing."""
+_WORTH_READING_AHEAD = 64 << 20
+"""Bytes; what is less is here before more connections would have come up to speed."""
 
 
 class Transfer:
@@ -55,6 +57,9 @@ class Transfer:
         self._cancelled = cancelled or Event()
         self._refusals: dict[str, RegistryError | None] = {}
         self._checking_access = Lock()
+        self._pieces = Buffers(BUFFERS, SEGMENT)
+        self._counting = Lock()
+        self._files = 0
 
     def fetch(self, wanted: WantedFile) -> Fetched:
         """Bring one file into the store, or find it there.
@@ -77,6 +82,8 @@ class Transfer:
                     and there is not None
                     and (wanted.size == there or (wanted.size is None and self._blobs.is_whole(wanted.sha256, there)))
                 ):
+                    # Another process has brought it meanwhile.
+                    self._reporter.kept(wanted.label, there)
                     return Fetched(wanted.sha256, there, 0)
                 self._check_access(wanted)
                 return self._fetch_exclusively(wanted)
@@ -99,9 +106,10 @@ class Transfer:
             raise _as_download_error(refusal, wanted)
 
     def _fetch_exclusively(self, wanted: WantedFile) -> Fetched:
-        with _Partial(self._blobs.partial_path(wanted.sha256), wanted) as partial:
-            self._reporter.file_started(wanted.label, wanted.size or 0, partial.size)
+        with Partial(self._blobs.partial_path(wanted.sha256), wanted) as partial, self._counted():
+            self._reporter.file_started(wanted.label, wanted.size or 0, 0)
             try:
+                partial.take_up(lambda count: self._kept(wanted, count))
                 try:
                     self._fill(partial, wanted)
                     digest = partial.verified()
@@ -120,11 +128,15 @@ class Transfer:
             finally:
                 self._reporter.file_finished(wanted.label)
 
-    def _throw_away(self, partial: _Partial, wanted: WantedFile) -> None:
+    def _kept(self, wanted: WantedFile, count: int) -> None:
+        self._reporter.kept(wanted.label, count)
+        self._check_cancelled()
+
+    def _throw_away(self, partial: Partial, wanted: WantedFile) -> None:
         self._reporter.advanced(wanted.label, -partial.size)
         partial.restart()
 
-    def _fill(self, partial: _Partial, wanted: WantedFile) -> None:
+    def _fill(self, partial: Partial, wanted: WantedFile) -> None:
         """Ask until the partial file has all bytes."""
         patience = Patience(lambda seconds, reason: self._rest(wanted, seconds, reason))
         # Not the bytes received: a server that always sends the first half would be asked for ever.
@@ -144,10 +156,27 @@ class Transfer:
     def _rest(self, wanted: WantedFile, seconds: float, reason: str) -> None:
         self._reporter.waiting(wanted.label, seconds, reason)
         self._wait(seconds, reason)
+        self._check_cancelled()
+
+    def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
             raise KeyboardInterrupt
 
-    def _attempt(self, partial: _Partial, wanted: WantedFile) -> None:
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:
+            self._files += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._files -= 1
+
+    def _connections(self) -> int:
+        """How many connections one file may have: many files at once have enough of them already."""
+        return max(1, CONNECTIONS // max(1, self._files))
+
+    def _attempt(self, partial: Partial, wanted: WantedFile) -> None:
         if partial.size and not wanted.is_pinned:
             # The file may have changed since, and no digest would tell that two of its states were glued together.
             self._throw_away(partial, wanted)
@@ -156,7 +185,7 @@ class Transfer:
             if answer.status == _NOT_SATISFIABLE and partial.size:
                 self._throw_away(partial, wanted)
                 raise NetworkFaultError("the server refused to go on from the bytes that are here")
-            if answer.status not in (_WHOLE, _PART):
+            if answer.status not in (_WHOLE, PART):
                 raise self._refused(answer, wanted)
             if answer.status == _WHOLE and partial.size:
                 # The whole file, although a part was asked for: begin again, never glue.
@@ -168,12 +197,68 @@ class Transfer:
                 )
             _refuse_page(answer, wanted)
             partial.announce(answer)
-            for chunk in answer.chunks():
-                partial.append(chunk)
-                self._reporter.advanced(wanted.label, len(chunk))
-                if self._cancelled.is_set():
+            if self._receive(partial, wanted, answer):
+                partial.ended()
+                return
+        self._read_ahead(partial, wanted, answer.url)
+
+    def _receive(self, partial: Partial, wanted: WantedFile, answer: Answer) -> bool:
+        """Take in an answer's body; false where the rest had better come over several connections."""
+        looked, size = time.monotonic(), partial.size
+        while count := partial.receive(answer):
+            self._reporter.advanced(wanted.label, count)
+            self._check_cancelled()
+            seconds = time.monotonic() - looked
+            if seconds >= _LOOK_SECONDS:
+                if partial.size - size < _FAST * seconds and self._may_read_ahead(partial, wanted, answer):
+                    return False
+                looked, size = time.monotonic(), partial.size
+        return True
+
+    def _may_read_ahead(self, partial: Partial, wanted: WantedFile, answer: Answer) -> bool:
+        has_ranges = answer.status == PART or answer.headers.get("Accept-Ranges", "").lower() == "bytes"
+        is_worth_it = wanted.size is not None and wanted.size - partial.size >= _WORTH_READING_AHEAD
+        return has_ranges and is_worth_it and wanted.is_pinned and partial.may_read_ahead and self._connections() > 1
+
+    def _read_ahead(self, partial: Partial, wanted: WantedFile, address: str) -> None:
+        """Fetch the rest over several connections.
+
+        Args:
+            partial: where it goes.
+            wanted: a file of known size.
+            address: where the last answer came from, after all redirects: it is not asked for anew for every piece.
+        """
+        assert wanted.size is not None
+
+        def fill(segment: Segment) -> None:
+            try:
+                self._fill_segment(segment, wanted, address, ahead)
+            except NetworkFaultError:
+                # The address may have expired: once more from the beginning, as with every attempt.
+                self._fill_segment(segment, wanted, wanted.url, ahead)
+
+        ahead = ReadAhead(fill, self._connections, self._pieces)
+        # Until the first piece is here: a server may want no more than one connection.
+        partial.may_read_ahead = False
+        for segment in ahead.segments(partial.size, wanted.size):
+            partial.may_read_ahead = True
+            partial.append(segment.buffer, segment.size, ahead.buffers)
+            self._reporter.advanced(wanted.label, segment.size)
+            self._check_cancelled()
+        partial.ended()
+
+    def _fill_segment(self, segment: Segment, wanted: WantedFile, url: str, ahead: ReadAhead) -> None:
+        assert wanted.size is not None
+        with (
+            self._client.http.request("GET", url, {"Range": segment.range}, leave_origin=True) as answer,
+            ahead.reading(answer),
+        ):
+            if answer.status not in (_WHOLE, PART):
+                raise self._refused(answer, wanted)
+            for _ in segment.receive(answer, wanted.size):
+                if ahead.stopped.is_set():
                     raise KeyboardInterrupt
-            partial.ended()
+                self._check_cancelled()
 
     def _refused(self, answer: Answer, wanted: WantedFile) -> RegistryError:
         if answer.status == _FORBIDDEN and origin(answer.url) != origin(wanted.url):
@@ -182,149 +267,6 @@ class Transfer:
         if wanted.repo and origin(answer.url) != origin(wanted.url) and answer.status not in RETRIED_STATUS:
             return RegistryError(f"the download server answers {answer.status}", hint="try again later")
         return self._client.refused(answer, wanted.source, wanted.repo)
-
-
-class _Partial:
-    """The bytes that are here so far, with their hashes."""
-
-    def __init__(self, path: Path, wanted: WantedFile) -> None:
-        self.path = path
-        self.size = 0
-        self.received = 0
-        self.announced: int | None = None
-        self._wanted = wanted
-        self._complete = False
-        self._hashes: dict[str, _Hash] = {}
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        self._stream = os.fdopen(descriptor, "r+b", buffering=0)
-
-    def __enter__(self) -> Self:
-        self._begin_hashing()
-        while chunk := self._stream.read(CHUNK):
-            self._hash(chunk)
-        if self._wanted.size is not None and self.size > self._wanted.size:
-            self.restart()
-        self._complete = self.size == self._wanted.size
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-        if self._wanted.sha256 is None or self.size == 0:
-            # Nobody will find it again, or nothing is in it. Once admitted it is not there any more.
-            with suppress(OSError):
-                self.path.unlink()
-
-    @property
-    def is_complete(self) -> bool:
-        return self._complete
-
-    def _begin_hashing(self) -> None:
-        self.size = 0
-        self._hashes = {"sha256": hashlib.sha256()}
-        if self._wanted.oid is not None and self._wanted.size is not None:
-            self._hashes["git"] = git_blob_hash(self._wanted.size)
-        if self._wanted.checksum is not None and self._wanted.checksum.algorithm != "sha256":
-            self._hashes["checksum"] = hashlib.new(self._wanted.checksum.algorithm, usedforsecurity=False)
-
-    def _hash(self, chunk: bytes) -> None:
-        for each in self._hashes.values():
-            each.update(chunk)
-        self.size += len(chunk)
-
-    def restart(self) -> None:
-        """Throw away all bytes."""
-        self._stream.seek(0)
-        self._stream.truncate()
-        self._begin_hashing()
-        self._complete = self._wanted.size == 0
-        self.announced = None
-
-    def continues(self, answer: Answer) -> bool:
-        """Whether the answer is the whole file, or the part that begins where the bytes here end."""
-        if answer.status != _PART:
-            return True
-        match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-        if not match or int(match[1]) != self.size or answer.is_encoded:
-            return False
-        self.announced = int(match[2]) if match[2] != "*" else None
-        return True
-
-    def announce(self, answer: Answer) -> None:
-        """Note how long the file will be.
-
-        Raises:
-            ModelChecksumError: the file is not as long as was promised.
-        """
-        if answer.status != _PART:
-            self.announced = answer.length
-        if self._wanted.size is None and self.announced is None:
-            raise RegistryError(
-                "the server does not say how long the file is", hint="add size (in bytes) to it in models.toml"
-            )
-        if None not in (self._wanted.size, self.announced) and self._wanted.size != self.announced:
-            raise self._mismatch(f"{self._wanted.size} bytes", f"{self.announced} bytes")
-
-    def append(self, chunk: bytes) -> None:
-        """Write and hash more bytes; more than were promised are refused before they are written."""
-        limit = self._wanted.size if self._wanted.size is not None else self.announced
-        if limit is not None and self.size + len(chunk) > limit:
-            raise self._mismatch(f"{limit} bytes", f"more than {limit} bytes")
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[self._stream.write(rest) :]
-        self._hash(chunk)
-        self.received += len(chunk)
-
-    def ended(self) -> None:
-        """The answer's body is over: all bytes are here, or some are missing."""
-        expected = self._wanted.size if self._wanted.size is not None else self.announced
-        if expected is not None and self.size < expected:
-            raise NetworkFaultError(f"the connection was cut at byte {self.size} of {expected}")
-        self._complete = True
-
-    def verified(self) -> str:
-        """The SHA-256 of the bytes, after every promise was checked.
-
-        Raises:
-            ModelChecksumError: a promise was not kept.
-        """
-        wanted = self._wanted
-        digest = self._hashes["sha256"].hexdigest()
-        if wanted.size is not None and self.size != wanted.size:
-            raise self._mismatch(f"{wanted.size} bytes", f"{self.size} bytes")
-        if wanted.sha256 is not None and digest != wanted.sha256:
-            raise self._mismatch(f"sha256:{wanted.sha256}", f"sha256:{digest}")
-        if "git" in self._hashes and self._hashes["git"].hexdigest() != wanted.oid:
-            raise self._mismatch(f"git blob {wanted.oid}", f"git blob {self._hashes['git'].hexdigest()}")
-        if wanted.checksum is not None:
-            found = self._hashes.get("checksum", self._hashes["sha256"]).hexdigest()
-            if found != wanted.checksum.hex:
-                raise self._mismatch(str(wanted.checksum), f"{wanted.checksum.algorithm}:{found}")
-        return digest
-
-    def finish(self) -> None:
-        """Have the bytes on the disk before the file gets its name; Windows renames no open file."""
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-
-    def _advice(self) -> str:
-        if self._wanted.sha256 is None or self._wanted.size is None:
-            # While locking: no lock could be upgraded to put this right.
-            return "what is announced and what is sent do not agree: try again, then tell whoever publishes the file"
-        return (
-            "the publisher or something on the way changed the file: run vcm lock --upgrade-model "
-            f"{self._wanted.model} only if you expected a change"
-        )
-
-    def _mismatch(self, expected: str, actual: str) -> ModelChecksumError:
-        return ModelChecksumError(
-            f"wrong bytes: expected {expected}, got {actual}",
-            expected=expected,
-            actual=actual,
-            hint=self._advice(),
-            model=self._wanted.model,
-            file=self._wanted.path,
-        )
 
 
 def _refuse_page(answer: Answer, wanted: WantedFile) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from vcm.core.manifest import Checksum
+from vcm.core.records import record
 from vcm.core.wording import short_commit
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vcm.core.manifest import Checksum
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@record(frozen=True, kw_only=True)
 class WantedFile:
     """One file to fetch and what is known of it beforehand.
 
@@ -52,7 +54,7 @@ class WantedFile:
         return f"{self.model}/{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Fetched:
     """A file that is a blob now.
 

@@ -16,7 +16,8 @@ from vcm.core.metadata import Freshness, Ref, RemoteFile, RepoInfo
 from vcm.core.versions import candidates
 from vcm.errors import ModelNotFoundError, RegistryError
 from vcm.hub.client import HubClient
-from vcm.hub.http import HttpClient, NetworkFaultError
+from vcm.hub.faults import NetworkFaultError
+from vcm.hub.http import HttpClient
 from vcm.install.pools import workers
 from vcm.resolve.connecting import connect
 from vcm.resolve.successors import successors

@@ -1,7 +1,8 @@
 """Blobs: one file's bytes each, named by SHA-256, and the partial files that become blobs.
 
     <cache>/blobs/sha256/<hex>       read-only; its digest was checked before it got its name
-    <cache>/partial/<hex>            bytes of a download that may go on
+    <cache>/partial/<hex>            bytes of a download that may go on, where locks work
+    <cache>/partial/unnamed-…        bytes of a download that nobody else will find
     <cache>/partial/<hex>.lock       held by the process that downloads it
 
 The flat shape is that of an OCI image layout.
@@ -10,14 +11,19 @@ The flat shape is that of an OCI image layout.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from threading import Event
 
+from vcm.store.exclusion import Release, locks_work, try_lock
 from vcm.store.files import READ_ONLY, hash_file, remove_file, sync_folder, temporary_name
 
-_POLL_SECONDS = 0.2
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
+
+_POLL_SECONDS = 0.02
 
 
 class BlobStore:
@@ -57,8 +63,14 @@ class BlobStore:
         self.partial_folder.mkdir(parents=True, exist_ok=True)
 
     def partial_path(self, sha256: str | None) -> Path:
-        """Where a download's bytes gather: under the digest they will have, else under a name of their own."""
-        return self.partial_folder / (sha256 or temporary_name("unnamed-"))
+        """Where a download's bytes gather: under the digest they will have, else under a name of their own.
+
+        Where locks do nothing, always under a name of their own: two that write into one file would not know of each
+        other, and what an earlier run has left may belong to one that goes on.
+        """
+        if sha256 is not None and self.can_exclude:
+            return self.partial_folder / sha256
+        return self.partial_folder / temporary_name("unnamed-")
 
     def admit(self, partial: Path, sha256: str) -> None:
         """Make a finished file a blob. The caller has checked its bytes and made them durable (fsync).
@@ -75,28 +87,46 @@ class BlobStore:
         """Make the names of all blobs durable."""
         sync_folder(self.folder)
 
+    @cached_property
+    def can_exclude(self) -> bool:
+        """Whether locks keep others out of this store; found out once.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        self.prepare()
+        return locks_work(self.partial_folder)
+
     @contextmanager
     def exclusive(self, name: str, cancelled: Event | None = None) -> Iterator[None]:
         """Hold the right to produce what is called ``name``, against all threads and processes of this store.
 
-        Waits for the holder; ends with KeyboardInterrupt when ``cancelled`` is set meanwhile.
+        Waits for the holder; ends with KeyboardInterrupt when ``cancelled`` is set meanwhile. Where locks do nothing,
+        several may hold it: then the same work is done more than once, each time under names that nobody else uses.
         """
-        from filelock import FileLock, Timeout
+        if not self.can_exclude:
+            yield
+            return
+        from threading import Event
 
-        self.prepare()
-        lock = FileLock(self.partial_folder / f"{name}.lock", thread_local=False)
-        while True:
-            try:
-                lock.acquire(timeout=_POLL_SECONDS, poll_interval=0.02)
-                break
-            except Timeout:
-                if cancelled is not None and cancelled.is_set():
-                    raise KeyboardInterrupt from None
+        path = self.partial_folder / f"{name}.lock"
+        cancelled = cancelled or Event()
+        while (release := self._try_lock(path)) is None:
+            if cancelled.wait(_POLL_SECONDS):
+                raise KeyboardInterrupt
         try:
             yield
             # Only when the work is done, and while the lock is held: who waits on the removed file finds the work
             # done. After a failure the file must stay, or two could work at once.
             with suppress(OSError):
-                os.unlink(lock.lock_file)  # noqa: PTH108
+                path.unlink()
         finally:
-            lock.release()
+            release()
+
+    def _try_lock(self, path: Path) -> Release | None:
+        try:
+            return try_lock(path)
+        except FileNotFoundError:
+            # Somebody cleans up.
+            self.prepare()
+            return None

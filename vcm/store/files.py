@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import mmap
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vcm.core.digest import CHUNK
 from vcm.core.wording import byte_count, system_reason
 from vcm.errors import PERMISSION_ERROR, DiskSpaceError, VcmError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from hashlib import _Hash
 
 READ_ONLY = 0o444
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FICLONE = 0x40049409  # linux/fs.h
+_NO_REFLINKS = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EXDEV)
+_without_reflinks: set[tuple[int, int]] = set()
+"""Pairs of devices between which no bytes can be shared, as this process has found out."""
 
 
 @contextmanager
@@ -57,6 +57,8 @@ def disk_errors(place: Path, hint: str = "") -> Iterator[None]:
 
 def free_space(place: Path) -> int:
     """Bytes that are free where ``place`` stands or would stand."""
+    import shutil
+
     while not place.exists() and place != place.parent:
         place = place.parent
     return shutil.disk_usage(place).free
@@ -64,7 +66,7 @@ def free_space(place: Path) -> int:
 
 def temporary_name(prefix: str) -> str:
     """A name that no other process or thread uses."""
-    return f"{prefix}{uuid.uuid4().hex}"
+    return f"{prefix}{os.urandom(16).hex()}"
 
 
 def sync_folder(folder: Path) -> None:
@@ -115,7 +117,8 @@ def read_small(path: Path, most: int) -> bytes | None:
     """The bytes of a regular file that has at most so many; None where there is no such file, or it cannot be read."""
     try:
         # Opening a pipe would wait for ever.
-        return path.read_bytes() if path.is_file() and path.stat().st_size <= most else None
+        status = path.stat()
+        return path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= most else None
     except (OSError, ValueError):
         return None
 
@@ -125,6 +128,8 @@ def new_buffer() -> memoryview:
 
     Some processors copy four times slower to an address a few bytes beyond that, where a bytearray's memory begins.
     """
+    import mmap
+
     return memoryview(mmap.mmap(-1, CHUNK))
 
 
@@ -136,6 +141,8 @@ def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _
         progress: told how many more bytes were read.
         also: another hash to feed with the same bytes.
     """
+    import hashlib
+
     digest, size = hashlib.sha256(), 0
     buffer = new_buffer()
     with path.open("rb", buffering=0) as stream:
@@ -177,6 +184,8 @@ def share_file(source: Path, target: Path, *, hard: bool) -> bool:
 
 def copy_file(source: Path, target: Path) -> None:
     """A durable, read-only copy, which takes no room where the file system can share the bytes (reflink)."""
+    import shutil
+
     if _reflink(source, target):
         return
     with source.open("rb") as reading, target.open("xb") as writing:
@@ -191,6 +200,9 @@ def _reflink(source: Path, target: Path) -> bool:
         import fcntl
     except ImportError:
         return False
+    devices = source.stat().st_dev, target.parent.stat().st_dev
+    if devices in _without_reflinks:
+        return False
     try:
         with source.open("rb") as reading, target.open("xb") as writing:
             fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
@@ -201,6 +213,8 @@ def _reflink(source: Path, target: Path) -> bool:
                 target.unlink()
         if error.errno in _FULL:
             raise
+        if error.errno in _NO_REFLINKS:
+            _without_reflinks.add(devices)
         return False
     target.chmod(READ_ONLY)
     return True
@@ -221,6 +235,8 @@ def remove_folder(folder: Path) -> None:
                 with suppress(OSError):
                     Path(parent, file).chmod(0o666)
     if folder.is_dir() and not folder.is_symlink():
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)
     else:
         with suppress(OSError):

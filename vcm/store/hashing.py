@@ -28,12 +28,8 @@ Identity = tuple[int, int, int, int]
 """Device, inode, size in bytes, modification time in nanoseconds: one state of one file, whatever its names are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A file to hash, and what it is called on the screen."""
-
-    label: str
-    path: Path
+Job = tuple[str, Path]
+"""A file to hash: what it is called on the screen, and where it is."""
 
 
 @dataclass(slots=True)
@@ -102,7 +98,7 @@ class Hasher:
             announced: whether the caller has told the reporter that this begins.
         """
         reporter, cancelled = reporter or Reporter(), cancelled or Event()
-        found: list[Identity | OSError] = [_look(job.path) for job in jobs]
+        found: list[Identity | OSError] = [_look(job[1]) for job in jobs]
         first: dict[Identity, int] = {}
         for index, identity in enumerate(found):
             if not isinstance(identity, OSError) and (anew or identity not in self._known):
@@ -150,15 +146,15 @@ class Hasher:
         def progress(count: int) -> None:
             if this.stopped.is_set() or this.cancelled.is_set():
                 raise KeyboardInterrupt
-            this.reporter.advanced(job.label, count)
+            this.reporter.advanced(job[0], count)
 
         try:
-            size = job.path.stat().st_size
+            size = job[1].stat().st_size
             if size < WORTH_A_BAR:
-                identity, sha256 = _read(job.path, buffer, progress)
+                identity, sha256 = _read(job[1], buffer, progress)
             else:
-                with shown(this.reporter, job.label, size):
-                    identity, sha256 = _read(job.path, buffer, progress)
+                with shown(this.reporter, job[0], size):
+                    identity, sha256 = _read(job[1], buffer, progress)
         except OSError as error:
             return error
         self._known[identity] = sha256
@@ -174,7 +170,7 @@ class Hasher:
             # The other name led to another file by then.
             result = self._hashed(this, job, new_buffer())
             return result if isinstance(result, OSError) else result[1]
-        this.reporter.advanced(job.label, identity[2])
+        this.reporter.advanced(job[0], identity[2])
         return result[1]
 
 

@@ -8,13 +8,17 @@ A convenience and nothing more: what is wrong with the file is as if it were not
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-from vcm.core.notices import KINDS, Notice
 from vcm.store.files import read_small, replace_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from vcm.core.notices import Notice
 
 _LARGEST = 1 << 20
 """Bytes; a thousand notices have some 200 kB."""
@@ -80,6 +84,8 @@ def _row(notice: Notice) -> dict[str, str]:
 
 
 def _notice(row: object) -> Notice | None:
+    from vcm.core.notices import KINDS, Notice
+
     row = _objects(row)
     message, replacement = row.get("message"), row.get("replacement")
     kind = next((kind for kind in KINDS if kind == row.get("kind")), None)

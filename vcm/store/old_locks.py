@@ -6,11 +6,14 @@ import subprocess
 from pathlib import Path
 
 from vcm.core.lock import FILE_NAME, Lock, parse_lock
-from vcm.core.wording import system_reason
+from vcm.core.wording import byte_count, system_reason
 from vcm.errors import ConfigError
+from vcm.store.inputs import read_input
 from vcm.store.project import Project
 
 _SECONDS = 60.0
+_LARGEST = 200_000_000  # bytes: a million files, and none too many for the memory
+_OF_ANOTHER_TIME = "name a models.lock of another time"
 _NAME_ONE = "name the old lock: vcm diff OLD.lock"
 
 
@@ -21,11 +24,11 @@ def kept_lock(path: Path) -> Lock:
         ConfigError: there is none, or it cannot be used.
     """
     try:
-        data = path.read_bytes()
+        data = read_input(path, _LARGEST)
     except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {system_reason(error)}", hint="name a models.lock of another time"
-        ) from error
+        raise ConfigError(f"cannot read {path}: {system_reason(error)}", hint=_OF_ANOTHER_TIME) from error
+    if len(data) > _LARGEST:
+        raise ConfigError(f"{path}: longer than {byte_count(_LARGEST)}", hint=_OF_ANOTHER_TIME)
     return _parsed(data, str(path))
 
 

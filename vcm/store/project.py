@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from vcm.core import lock as lock_format
 from vcm.core import manifest as manifest_format
 from vcm.core.lock import Lock, lock_text, parse_lock, staleness
 from vcm.core.manifest import Manifest, parse_manifest
+from vcm.core.records import record
 from vcm.core.wording import system_reason
 from vcm.errors import PERMISSION_ERROR, ConfigError, LockError, VcmError
 from vcm.store.files import disk_errors, replace_file
 from vcm.version import VERSION
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Project:
     """A folder with a ``models.toml``."""
 

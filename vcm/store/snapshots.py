@@ -13,28 +13,35 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
-from typing import Literal
 
 from vcm.core import names
-from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import SnapshotState
-from vcm.core.reporter import Reporter
+from vcm.core.records import record
 from vcm.store.files import link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name
-from vcm.store.hashing import Hasher, Job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from threading import Event
+    from typing import Literal
+
+    from vcm.core.lock import LockedFile, LockedModel
+    from vcm.core.reporter import Reporter
+    from vcm.store.hashing import Hasher
 
 _LARGEST_RECORD = 1 << 28
 """Bytes; the record of a million files."""
+
+_MOST_RIVALS = 10
+"""How often in a row something wrong is taken away before what keeps putting it there is an error."""
 
 Stamp = tuple[int, int, int]
 """Size in bytes, modification time in nanoseconds, inode."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Finding:
     """Why a snapshot is not what the lock says.
 
@@ -58,7 +65,6 @@ class Finding:
         return f"{self.path}: {'missing' if self.kind == 'missing' else 'does not belong there'}"
 
 
-@dataclass(slots=True)
 class _Look:
     """One model's snapshot as it stands: what its names, kinds and sizes tell, and what only its bytes can.
 
@@ -68,10 +74,11 @@ class _Look:
         to_hash: the files whose bytes decide.
     """
 
-    model: LockedModel
-    stamps: dict[str, Stamp]
-    found: dict[str, Finding | None]
-    to_hash: list[LockedFile] = field(default_factory=list)
+    def __init__(self, model: LockedModel, stamps: dict[str, Stamp], found: dict[str, Finding | None]) -> None:
+        self.model = model
+        self.stamps = stamps
+        self.found = found
+        self.to_hash: list[LockedFile] = []
 
     @property
     def findings(self) -> list[Finding]:
@@ -88,11 +95,11 @@ def state_of(findings: Sequence[Finding]) -> SnapshotState:
 class SnapshotStore:
     """Tree digest → folder."""
 
-    def __init__(self, root: Path, hasher: Hasher | None = None) -> None:
+    def __init__(self, root: Path, hasher: Callable[[], Hasher] | None = None) -> None:
         self.folder = root / "snapshots"
         self.record_folder = root / "verified"
         self.building_folder = root / "partial"
-        self._hasher = hasher or Hasher()
+        self._hasher = hasher or _new_hasher
 
     def path(self, tree_digest: str) -> Path:
         """Where the snapshot stands, or would stand."""
@@ -123,13 +130,13 @@ class SnapshotStore:
         """
         looks = [self._look(model, full=full) for model in models]
         jobs = [
-            Job(f"{look.model.name}/{file.path}", self.path(look.model.tree_digest) / file.path)
+            (f"{look.model.name}/{file.path}", self.path(look.model.tree_digest) / file.path)
             for look in looks
             for file in look.to_hash
         ]
         digests: Iterator[str | OSError] = iter(())
         if jobs:
-            digests = iter(self._hasher.digests(jobs, reporter, cancelled, anew=full, announced=full))
+            digests = iter(self._hasher().digests(jobs, reporter, cancelled, anew=full, announced=full))
         for look in looks:
             # In step with the jobs, which end where the models do.
             for file in look.to_hash:
@@ -165,10 +172,10 @@ class SnapshotStore:
 
     def copies(self, size: int) -> Iterator[Path]:
         """Files of so many bytes in snapshots that were once verified, whatever they may hold by now."""
-        for record in sorted(self.record_folder.glob("*.json")):
-            for path, stamp in self._recorded(record.stem).items():
+        for known in sorted(self.record_folder.glob("*.json")):
+            for path, stamp in self._recorded(known.stem).items():
                 if stamp[0] == size and names.if_valid(path, names.file_path):
-                    yield self.path(record.stem) / path
+                    yield self.path(known.stem) / path
 
     def repair(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
         """Replace what is damaged in a snapshot, out of blobs that are known to be whole; what is whole stays.
@@ -200,8 +207,9 @@ class SnapshotStore:
             raise
         mended = {finding.path for finding in findings}
         stamps = _stamps(hidden) or {}
-        self.discard(model.tree_digest)
-        hidden.rename(target)
+        if not self._put(hidden, model):
+            remove_folder(hidden)
+            return target
         sync_folder(self.folder)
         # What somebody has changed since it was looked at is looked at again.
         kept = {path: stamp for path, stamp in stamps.items() if path in mended or before.get(path) == stamp}
@@ -211,8 +219,11 @@ class SnapshotStore:
     def build(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
         """Make the snapshot out of blobs that are known to be whole; a damaged one in its place is replaced.
 
+        What another process has put there meanwhile stays, if it is right: somebody may be reading it.
+
         Raises:
-            OSError: the disk refused; nothing new is visible then.
+            FileNotFoundError: a blob is gone.
+            OSError: the disk refused; what is visible then is right.
         """
         target = self.path(model.tree_digest)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -221,13 +232,31 @@ class SnapshotStore:
         try:
             _fill(building, model.files, blob_path)
             stamps = _stamps(building) or {}
-            self.discard(model.tree_digest)
-            building.rename(target)
-            sync_folder(self.folder)
-            self._record(model.tree_digest, stamps)
+            if self._put(building, model):
+                sync_folder(self.folder)
+                with suppress(OSError):
+                    # Without a record the next look reads the files once more.
+                    self._record(model.tree_digest, stamps)
         finally:
             remove_folder(building)
         return target
+
+    def _put(self, building: Path, model: LockedModel) -> bool:
+        """Give a finished folder its name; False where a snapshot that is right has it already."""
+        target = self.path(model.tree_digest)
+        for _ in range(_MOST_RIVALS):
+            try:
+                building.rename(target)
+            except OSError:
+                if not os.path.lexists(target):
+                    raise
+                if self.state(model) is SnapshotState.INSTALLED:
+                    return False
+                self.discard(model.tree_digest)
+            else:
+                return True
+        building.rename(target)
+        return True
 
     def forget(self, tree_digest: str) -> None:
         """Forget when a snapshot was verified: the next look hashes every byte."""
@@ -246,7 +275,7 @@ class SnapshotStore:
     def _recorded(self, tree_digest: str) -> dict[str, Stamp]:
         try:
             rows = json.loads(read_small(self.record_folder / f"{tree_digest}.json", _LARGEST_RECORD) or b"null")
-            return {path: (size, mtime, inode) for path, (size, mtime, inode) in rows.items()}
+            return dict(zip(rows, map(tuple, rows.values()), strict=True))
         except (ValueError, TypeError, AttributeError, RecursionError):
             # No record, or a damaged one: every byte is hashed again.
             return {}
@@ -254,7 +283,15 @@ class SnapshotStore:
     def _record(self, tree_digest: str, stamps: dict[str, Stamp]) -> None:
         self.record_folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(stamps, sort_keys=True, indent=0)
-        replace_file(self.record_folder / f"{tree_digest}.json", text.encode())
+        # A record that a loss of power takes costs one more reading of the files.
+        replace_file(self.record_folder / f"{tree_digest}.json", text.encode(), durable=False)
+
+
+def _new_hasher() -> Hasher:
+    # It reads more than all the quick check does.
+    from vcm.store.hashing import Hasher
+
+    return Hasher()
 
 
 def _fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], Path]) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from threading import Event
+from functools import cached_property
 
-from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, SnapshotState, make_plan
-from vcm.core.reporter import Reporter
-from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
-from vcm.store.hashing import Hasher, Job
 from vcm.store.snapshots import SnapshotStore, state_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from threading import Event
+
+    from vcm.core.lock import LockedFile, LockedModel
+    from vcm.core.reporter import Reporter
+    from vcm.store.blobs import BlobStore
+    from vcm.store.hashing import Hasher, Job
+    from vcm.store.registry import ModelRegistry
 
 
 class Store:
@@ -20,9 +26,28 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.hasher = Hasher()
-        self.blobs = BlobStore(root)
-        self.snapshots = SnapshotStore(root, self.hasher)
+        self.snapshots = SnapshotStore(root, lambda: self.hasher)
+
+    @cached_property
+    def hasher(self) -> Hasher:
+        """What reads files, and remembers what it read."""
+        from vcm.store.hashing import Hasher
+
+        return Hasher()
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        """The bytes, which a gate does not look at."""
+        from vcm.store.blobs import BlobStore
+
+        return BlobStore(self.root)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """What is installed here, and for which projects."""
+        from vcm.store.registry import ModelRegistry
+
+        return ModelRegistry(self.root / "registry.json")
 
     def plan(
         self, models: Iterable[LockedModel], reporter: Reporter | None = None, cancelled: Event | None = None
@@ -52,7 +77,7 @@ class Store:
                     # A damaged file may share its bytes with the blob, so that only hashing tells. Elsewhere the size
                     # will do for a plan: no blob is linked before it was hashed.
                     doubtful |= {
-                        file.sha256: Job(f"{model.name}/{file.path}", self.blobs.path(file.sha256))
+                        file.sha256: (f"{model.name}/{file.path}", self.blobs.path(file.sha256))
                         for file in model.files
                         if file.path in wrong and self.blobs.has(file.sha256, file.size)
                     }

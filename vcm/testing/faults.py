@@ -34,9 +34,11 @@ class Fault:
         body: the body that goes with ``status``.
         cut_after: close the connection after this many bytes of a body announced with its true length.
         corrupt: send wrong bytes, as many as the true ones.
+        flip: one byte of the body is wrong, the one at this offset.
         delay: seconds to wait before the answer, or in the middle of it with ``stall_after``.
         stall_after: stop sending after this many bytes of the body, for ``delay`` seconds, or until the server is
             stopped when ``delay`` is 0.
+        rate: bytes a second that the body is sent with, in pieces of a hundredth of that.
         ignore_range: answer 200 with the whole file although a range was asked.
         wrong_content_range: on a 206, announce a range that begins one byte later than the bytes sent.
         endless: after the true body, send spaces in chunks until the client leaves or the server is stopped.
@@ -54,8 +56,10 @@ class Fault:
     body: bytes = b""
     cut_after: int | None = None
     corrupt: bool = False
+    flip: int | None = None
     delay: float = 0.0
     stall_after: int | None = None
+    rate: int | None = None
     ignore_range: bool = False
     wrong_content_range: bool = False
     endless: bool = False

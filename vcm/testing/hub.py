@@ -12,7 +12,7 @@ from vcm.testing.rate_limits import WINDOW
 from vcm.testing.registry import Registry
 from vcm.testing.repository import DEFAULT_DATE, SimulatedRepo
 from vcm.testing.routes import HubRoutes
-from vcm.testing.server import LoggedRequest, OriginServer, RequestLog
+from vcm.testing.server import LoggedRequest, OriginServer, RequestLog, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -51,6 +51,7 @@ class HubSimulator:
         self._cdn = Cdn()
         self._faults = FaultQueue()
         self._log = RequestLog()
+        self._traffic = Traffic()
         self._routes = HubRoutes(self._registry, self._tokens, page_size, self._sign)
         self._servers: dict[str, OriginServer] = {}
         self._starting = Lock()
@@ -105,6 +106,14 @@ class HubSimulator:
     def clear_requests(self) -> None:
         """Forget the requests received so far."""
         self._log.clear()
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that both origins have put on their connections so far, heads included.
+
+        What a client that has left did not read is counted, too.
+        """
+        return self._traffic.bytes_sent
 
     def add_repo(  # noqa: PLR0913 - a repository has this many settings, and each has a default
         self,
@@ -245,7 +254,7 @@ class HubSimulator:
         self._routes.limits.clear()
 
     def _server(self, origin: Origin, answer: Callable[[Request], Response]) -> OriginServer:
-        return OriginServer(origin, answer, self._faults, self._log, lambda: self.latency)
+        return OriginServer(origin, answer, self._faults, self._log, self._traffic, lambda: self.latency)
 
     def _sign(self, stored: StoredFile, repo_id: str, name: str) -> str:
         return self.cdn_origin + self._cdn.sign(stored, repo_id, name, self.signed_url_seconds)

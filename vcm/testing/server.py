@@ -9,7 +9,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from threading import Condition, Event, Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vcm.testing.transmit import ends_connection, send, send_spoiled, spoil
 from vcm.testing.wire import Request, Response, text_response
@@ -66,6 +66,19 @@ class RequestLog:
             self._requests.clear()
 
 
+class Traffic:
+    """Counts what the servers put on their connections; safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.bytes_sent = 0
+
+    def add(self, count: int) -> None:
+        """Count so many bytes more."""
+        with self._lock:
+            self.bytes_sent += count
+
+
 class OriginServer(ThreadingHTTPServer):
     """One origin on a free port of 127.0.0.1, answering until it is stopped.
 
@@ -74,6 +87,7 @@ class OriginServer(ThreadingHTTPServer):
         answer: returns the true answer to a request.
         faults: the faults of the simulator.
         log: where requests are logged.
+        traffic: where bytes are counted.
         latency: returns the seconds that every answer waits before it is sent.
     """
 
@@ -86,12 +100,14 @@ class OriginServer(ThreadingHTTPServer):
         answer: Callable[[Request], Response],
         faults: FaultQueue,
         log: RequestLog,
+        traffic: Traffic,
         latency: Callable[[], float],
     ) -> None:
         self.origin = origin
         self.answer = answer
         self.faults = faults
         self.log = log
+        self.traffic = traffic
         self.latency = latency
         self.stopping = Event()
         self._idle = Condition()
@@ -194,16 +210,34 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, request: Request, response: Response, fault: Fault | None) -> None:
         with_body = request.method != "HEAD"
+        connection = _Counted(self.connection, self.server.traffic)
         delay = self.server.latency()
         if fault and fault.stall_after is None:
             delay += fault.delay
         if delay > 0:
             self.server.stopping.wait(delay)
         if fault and with_body:
-            send_spoiled(self.connection, response, fault, self.server.stopping)
+            send_spoiled(connection, response, fault, self.server.stopping)
             self.close_connection = self.close_connection or fault.cut_after is not None or fault.endless
         else:
-            send(self.connection, response, with_body=with_body)
+            send(connection, response, with_body=with_body)
+
+
+class _Counted:
+    """A connection, as far as answers use it, whose bytes are counted."""
+
+    def __init__(self, connection: socket.socket, traffic: Traffic) -> None:
+        self._connection = connection
+        self._traffic = traffic
+
+    def sendall(self, data: bytes) -> None:
+        self._connection.sendall(data)
+        self._traffic.add(len(data))
+
+    def sendfile(self, file: BinaryIO, offset: int, count: int) -> int:
+        sent = self._connection.sendfile(file, offset, count)
+        self._traffic.add(sent)
+        return sent
 
 
 def _without_range(request: Request) -> Request:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import gzip
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from vcm.testing.wire import FilePart, Response, decode_json, encode_json, header_text, weak_etag
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
     from threading import Event
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 _SMALL = 1 << 16
 _FILLER = b" " * (1 << 16)
 _FILLER_PAUSE = 0.001
+_STEP_SECONDS = 0.01
 _INVERTED = bytes(255 - byte for byte in range(256))
 _BODILESS = frozenset({204, 304})
 # What an answer keeps of the true one when a fault replaces it.
@@ -57,7 +57,17 @@ def ends_connection(response: Response) -> bool:
     return response.headers.get("Content-Length") != str(response.length)
 
 
-def send(connection: socket.socket, response: Response, *, with_body: bool) -> None:
+class Connection(Protocol):
+    """As much of a socket as answers use."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all bytes."""
+
+    def sendfile(self, file: BinaryIO, offset: int, count: int, /) -> int:
+        """Send a part of a file."""
+
+
+def send(connection: Connection, response: Response, *, with_body: bool) -> None:
     """Send an answer as fast as the machine can.
 
     Args:
@@ -86,7 +96,7 @@ def send(connection: socket.socket, response: Response, *, with_body: bool) -> N
         connection.sendall(piece)
 
 
-def send_spoiled(connection: socket.socket, response: Response, fault: Fault, stopping: Event) -> None:
+def send_spoiled(connection: Connection, response: Response, fault: Fault, stopping: Event) -> None:
     """Send an answer with the faults that show only while it is on its way.
 
     Args:
@@ -102,6 +112,10 @@ def send_spoiled(connection: socket.socket, response: Response, fault: Fault, st
     pieces = response.pieces()
     if fault.corrupt:
         pieces = (piece.translate(_INVERTED) for piece in pieces)
+    if fault.flip is not None:
+        pieces = _flipped(pieces, fault.flip)
+    if fault.rate is not None:
+        pieces = _slow(pieces, fault.rate, stopping)
     if fault.stall_after is not None:
         pieces = _stalled(pieces, fault.stall_after, fault.delay or None, stopping)
     if fault.cut_after is not None:
@@ -142,6 +156,25 @@ def _stalled(pieces: Iterator[bytes], offset: int, seconds: float | None, stoppi
         else:
             yield piece
         sent += len(piece)
+
+
+def _flipped(pieces: Iterator[bytes], offset: int) -> Iterator[bytes]:
+    sent = 0
+    for piece in pieces:
+        at = offset - sent
+        if 0 <= at < len(piece):
+            yield piece[:at] + piece[at : at + 1].translate(_INVERTED) + piece[at + 1 :]
+        else:
+            yield piece
+        sent += len(piece)
+
+
+def _slow(pieces: Iterator[bytes], rate: int, stopping: Event) -> Iterator[bytes]:
+    step = max(1, round(rate * _STEP_SECONDS))
+    for piece in pieces:
+        for offset in range(0, len(piece), step):
+            yield piece[offset : offset + step]
+            stopping.wait(step / rate)
 
 
 def _cut(pieces: Iterator[bytes], offset: int) -> Iterator[bytes]:

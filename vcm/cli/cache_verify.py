@@ -1,0 +1,130 @@
+"""``cache verify``: every byte of the store hashed, and what is wrong put right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from vcm.cli import output
+from vcm.cli.context import options
+from vcm.cli.progress import make_reporter
+from vcm.core.manifest import DEFAULT_HEADROOM
+from vcm.core.wording import counted, listed
+from vcm.errors import ConfigError, ModelChecksumError, VcmError
+from vcm.session import Session
+from vcm.settings import read_settings
+from vcm.store.files import disk_errors
+from vcm.store.integrity import Integrity, StoreCheck, discard_damaged
+from vcm.store.project import Project
+from vcm.store.pruning import Projects, read_projects
+from vcm.store.store import Store
+
+
+def verify_store(store: Store, *, repair: bool, json: bool) -> int:
+    """Hash the whole store and tell what is wrong; with ``repair``, fetch it again or take it away."""
+    cancelled, reporter = Event(), make_reporter(quiet=options().quiet)
+    with disk_errors(store.root):
+        check = StoreCheck(store, cancelled)
+        reporter.started("verifying the store", check.size)
+        try:
+            found = check.run(lambda count: reporter.advanced("store", count))
+        finally:
+            reporter.finished()
+    errors = list[VcmError]()
+    removed: Integrity | None = None
+    projects = read_projects(store.registry.projects())
+    if repair and not found.is_whole:
+        errors = _fetch_again(store, found, projects)
+        with disk_errors(store.root):
+            removed = discard_damaged(store, found)
+    elif not found.is_whole:
+        errors = [_damage(found)]
+    names = {model.tree_digest: model.name for model in projects.models}
+    rows = list(_damage_rows(found, removed, names))
+    if json:
+        document = {"ok": not errors, "blobs": found.blobs, "snapshots": found.snapshots, "bytes": found.size}
+        output.print_json({**document, "damaged": rows}, errors)
+    else:
+        for row in rows:
+            print(f"{row['kind']} {row['digest']}{' of ' + row['name'] if row['name'] else ''}: {row['status']}")
+        if found.is_whole:
+            print(f"{counted(found.blobs, 'blob')} and {counted(found.snapshots, 'model')}, every byte verified")
+    output.print_errors(errors)
+    return errors[0].exit_code if errors else 0
+
+
+def _damage(found: Integrity) -> ModelChecksumError:
+    what = [
+        counted(len(names), noun)
+        for names, noun in ((found.damaged_blobs, "blob"), (found.damaged_snapshots, "model"))
+        if names
+    ]
+    digests = (*found.damaged_blobs, *found.damaged_snapshots)
+    return ModelChecksumError(
+        f"{listed(what)} of the store no longer have the bytes that their names promise",
+        expected=digests[0],
+        actual="other bytes",
+        hint="run vcm cache verify --repair",
+    )
+
+
+def _damage_rows(found: Integrity, removed: Integrity | None, names: dict[str, str]) -> Iterable[dict[str, Any]]:
+    kinds: tuple[tuple[str, Callable[[Integrity], tuple[str, ...]]], ...] = (
+        ("blob", lambda each: each.damaged_blobs),
+        ("snapshot", lambda each: each.damaged_snapshots),
+    )
+    for kind, damaged in kinds:
+        for digest in damaged(found):
+            status = "damaged"
+            if removed is not None:
+                status = "removed" if digest in damaged(removed) else "repaired"
+            yield {"kind": kind, "digest": f"sha256:{digest}", "name": names.get(digest), "status": status}
+
+
+def _fetch_again(store: Store, found: Integrity, projects: Projects) -> list[VcmError]:
+    """Have the damaged models of known projects put right; what failed."""
+    blobs, snapshots = set(found.damaged_blobs), set(found.damaged_snapshots)
+    errors, done = list[VcmError](), set[str]()
+    for folder, models in projects.locks.items():
+        wanted = [
+            model
+            for model in models
+            if model.tree_digest not in done
+            and store.snapshots.path(model.tree_digest).is_dir()
+            and (model.tree_digest in snapshots or any(file.sha256 in blobs for file in model.files))
+        ]
+        if not wanted:
+            continue
+        done |= {model.tree_digest for model in wanted}
+        for model in wanted:
+            # Its record may be older than the damage: without it, every byte is hashed before the plan is made.
+            store.snapshots.forget(model.tree_digest)
+        try:
+            session, headroom = _session_of(folder, store)
+            with session:
+                answers = session.install(store.plan(wanted), headroom, whole=False)
+        except VcmError as error:
+            errors.append(error)
+        else:
+            errors += [answer.error for answer in answers if answer.error is not None]
+    return errors
+
+
+def _session_of(folder: Path, store: Store) -> tuple[Session, float]:
+    """A session of a known project over this store, and its disk-headroom."""
+    project = Project(folder)
+    try:
+        manifest = project.manifest()
+    except ConfigError:
+        manifest = None
+    settings = read_settings(
+        cache_dir=store.root,
+        offline=options().offline,
+        manifest_endpoint=manifest.endpoint if manifest else None,
+        project_dir=folder,
+    )
+    reporter = make_reporter(quiet=options().quiet, verbose=options().verbosity > 0)
+    session = Session(settings, reporter, Event(), project=folder)
+    return session, manifest.disk_headroom if manifest else DEFAULT_HEADROOM

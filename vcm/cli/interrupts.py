@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM: this process ends within a second, with the code that shells expect."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+_PATIENCE = 0.7  # seconds for what is cleaned up on the way out
+
+
+def carried_through(work: Callable[[], int]) -> int:
+    """What the work gives, unless Ctrl-C or SIGTERM comes before its end: then this process ends with 130 or 143.
+
+    The signal is a KeyboardInterrupt in the main thread, so that what is half done is put away; whatever does not heed
+    it, a thread that waits for a silent server, say, is not waited for. Without a handler of its own, the first process
+    of a container would not even hear of SIGTERM. What was started with a signal ignored goes on ignoring it.
+    """
+    received: list[int] = []
+    heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+
+    def handle(handler: Callable[[int, FrameType | None], None]) -> None:
+        for each in heard:
+            signal.signal(each, handler)
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        # Who asks twice does not disturb what is put away.
+        handle(_disregard)
+        if not hasattr(signal, "pthread_kill"):
+            # Not threading.Thread: the lock that it needs may be held by what was interrupted.
+            _thread.start_new_thread(_end_at_last, (number,))
+        raise KeyboardInterrupt
+
+    code = 128 + signal.SIGINT
+    with suppress(KeyboardInterrupt):
+        if hasattr(signal, "pthread_kill"):
+            reading, writing = os.pipe()
+            os.set_blocking(writing, False)
+            signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+            _thread.start_new_thread(_wake_main_thread, (reading, _thread.get_ident()))
+        handle(interrupt)
+        code = work()
+    # From now on there is nothing to put away.
+    handle(_end)
+    if received:
+        _end(received[0])
+    return code
+
+
+def _end(number: int, _: FrameType | None = None) -> NoReturn:
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(128 + number)
+
+
+def _disregard(_number: int, _frame: FrameType | None) -> None:
+    # Not SIG_IGN: Python complains about a signal that came before it was set and is handled after.
+    pass
+
+
+def _wake_main_thread(reading: int, main_thread: int) -> None:
+    """See to it that the main thread hears of a signal.
+
+    Linux may give all signals of a burst to other threads; then the main thread, where Python handles them, sleeps on.
+    """
+    number = os.read(reading, 1)[0]
+    signal.pthread_kill(main_thread, number)
+    _end_at_last(number)
+
+
+def _end_at_last(number: int) -> None:
+    """End the process that does not end by itself: nothing on the disk depends on how it does."""
+    time.sleep(_PATIENCE)
+    os._exit(128 + number)

@@ -1,0 +1,136 @@
+"""Reading ahead: a large file over several connections, its pieces handed out in order.
+
+Pieces that arrive before their turn wait in memory, of which there are only so many buffers; so the file on the disk
+has no gaps, and the bytes are hashed where they are, in memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Lock
+
+from vcm.hub.body import Answer
+from vcm.hub.faults import NetworkFaultError
+from vcm.install.hashing import Buffers
+from vcm.install.partial import PART, content_range
+
+CONNECTIONS = 8
+"""To fetch large files over, shared by those that are on their way at one time."""
+SEGMENT = 4 << 20
+"""Bytes of one piece: large enough that asking for it costs little, small enough that many fit into memory."""
+BUFFERS = CONNECTIONS + 2
+"""Pieces in memory, of all files: those on their way, and those that are written and hashed."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """One piece of a file.
+
+    Attributes:
+        start: its first byte's place in the file.
+        end: the place after its last byte.
+        buffer: where it gathers.
+        size: bytes that are here.
+    """
+
+    start: int
+    end: int
+    buffer: memoryview
+    size: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is all here."""
+        return self.start + self.size == self.end
+
+    @property
+    def range(self) -> str:
+        """The header that asks for what is missing."""
+        return f"bytes={self.start + self.size}-{self.end - 1}"
+
+    def receive(self, answer: Answer, total: int) -> Iterator[int]:
+        """Take in the part that an answer holds; the numbers of bytes as they come.
+
+        Raises:
+            NetworkFaultError: it is another part, or it is cut.
+        """
+        if answer.status != PART or content_range(answer) not in (
+            (self.start + self.size, total),
+            (self.start + self.size, None),
+        ):
+            raise NetworkFaultError(
+                "the server sent another part of the file than was asked for", hint="try again later"
+            )
+        while not self.is_complete:
+            count = answer.read_into(self.buffer[self.size : self.end - self.start])
+            if not count:
+                raise NetworkFaultError(f"the connection was cut at byte {self.start + self.size} of {total}")
+            self.size += count
+            yield count
+
+
+@dataclass(slots=True)
+class ReadAhead:
+    """Pieces of one file on their way.
+
+    Args:
+        fill: brings one piece here; called in threads of its own.
+        connections: how many pieces may be on their way at once, asked again before each.
+        buffers: where pieces gather; other files may use them, too.
+        size: bytes of a piece, and of a buffer.
+    """
+
+    fill: Callable[[Segment], None]
+    connections: Callable[[], int]
+    buffers: Buffers
+    size: int = SEGMENT
+    stopped: Event = field(default_factory=Event)
+    _answers: set[Answer] = field(default_factory=set)
+    _lock: Lock = field(default_factory=Lock)
+
+    def segments(self, start: int, end: int) -> Iterator[Segment]:
+        """The pieces of that part of the file, in order, each complete; their buffers are to be given back.
+
+        Raises:
+            RegistryError: what ``fill`` raises. No other piece comes after that.
+        """
+        coming: deque[tuple[Segment, Future[None]]] = deque()
+        pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="vcm-range")
+        try:
+            while start < end or coming:
+                while start < end and len(coming) <= self.connections():
+                    buffer = self.buffers.take_at_once() if coming else self.buffers.take()
+                    if buffer is None:
+                        break
+                    segment = Segment(start, min(end, start + self.size), buffer)
+                    coming.append((segment, pool.submit(self.fill, segment)))
+                    start = segment.end
+                segment, filling = coming.popleft()
+                filling.result()
+                yield segment
+        finally:
+            self._stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def reading(self, answer: Answer) -> Iterator[None]:
+        """While an answer is read: it is abandoned when its piece is not wanted any more."""
+        with self._lock:
+            self._answers.add(answer)
+        try:
+            if self.stopped.is_set():
+                raise KeyboardInterrupt
+            yield
+        finally:
+            with self._lock:
+                self._answers.discard(answer)
+
+    def _stop(self) -> None:
+        self.stopped.set()
+        with self._lock:
+            for answer in self._answers:
+                answer.abandon()

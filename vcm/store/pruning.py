@@ -1,0 +1,234 @@
+"""Pruning and cleaning, carried out: what is dropped goes out of sight first, so that a kill leaves nothing wrong.
+
+Prune keeps everybody from taking a lease while it works: it removes nothing that somebody has begun to use.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from vcm.core.lock import LockedModel
+from vcm.core.pruning import Claim, Kind, Part, Pruning, in_order, make_pruning
+from vcm.core.wording import counted
+from vcm.errors import PERMISSION_ERROR, VcmError
+from vcm.store.files import disk_errors, remove_file, remove_folder, sync_folder, temporary_name
+from vcm.store.inventory import FOLDERS, metadata_folders, take_inventory
+from vcm.store.leases import Leases
+from vcm.store.project import Project
+from vcm.store.store import Store
+
+
+@dataclass(frozen=True)
+class Projects:
+    """The projects that use a store, as they stand now.
+
+    Attributes:
+        locks: the models of each project's lock.
+        gone: projects whose folder or lock is not there any more.
+        unreadable: projects whose lock is there and cannot be used now, with the reason.
+    """
+
+    locks: dict[Path, tuple[LockedModel, ...]]
+    gone: tuple[Path, ...] = ()
+    unreadable: tuple[tuple[Path, VcmError], ...] = ()
+
+    @property
+    def models(self) -> list[LockedModel]:
+        """The models of all locks."""
+        return [model for models in self.locks.values() for model in models]
+
+    def refuse_unreadable(self) -> None:
+        """Refuse to go on where nobody can tell what a project needs.
+
+        Raises:
+            VcmError: says which project, and what is wrong with its lock.
+        """
+        if self.unreadable:
+            folder, problem = self.unreadable[0]
+            raise VcmError(
+                "nothing was pruned: what a project needs cannot be read",
+                details=[f"{path}: {error.message}" for path, error in self.unreadable],
+                error_code=problem.error_code,
+                hint=f"put it right, or remove {folder / 'models.lock'} if nobody needs it",
+            )
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What prune did, or would do.
+
+    Attributes:
+        running: how many running processes it has left something for.
+    """
+
+    pruning: Pruning
+    projects: Projects
+    running: int
+
+
+def read_projects(folders: Iterable[Path]) -> Projects:
+    """Read the locks of projects."""
+    locks: dict[Path, tuple[LockedModel, ...]] = {}
+    gone, unreadable = list[Path](), list[tuple[Path, VcmError]]()
+    for folder in folders:
+        try:
+            lock = _lock(folder)
+        except VcmError as error:
+            unreadable.append((folder, error))
+        else:
+            if lock is None:
+                gone.append(folder)
+            else:
+                locks[folder] = lock
+    return Projects(locks, tuple(gone), tuple(unreadable))
+
+
+def _lock(folder: Path) -> tuple[LockedModel, ...] | None:
+    project = Project(folder)
+    with disk_errors(project.lock_path, hint="check that it is a file you may read"):
+        try:
+            status = project.lock_path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    if not stat.S_ISREG(status.st_mode):
+        # Opening a pipe would wait for ever.
+        raise VcmError("models.lock is no regular file", error_code=PERMISSION_ERROR)
+    lock = project.lock()
+    return None if lock is None else lock.models
+
+
+def plan_pruning(store: Store, now: float) -> Pruned:
+    """What prune would do, as things stand: nothing where a project's lock cannot be read. Nothing is changed.
+
+    Args:
+        store: what to look at.
+        now: seconds since the epoch.
+
+    Raises:
+        VcmError: the store or its registry cannot be read.
+    """
+    projects = read_projects(store.registry.projects())
+    with disk_errors(store.root):
+        claims = Leases(store.root).claims(now)
+        parts = take_inventory(store.root)
+    if projects.unreadable:
+        return Pruned(Pruning((), tuple(parts)), projects, len(claims))
+    return Pruned(make_pruning(parts, projects.models, claims, now), projects, len(claims))
+
+
+def prunable_bytes(store: Store, now: float) -> int:
+    """Bytes that prune would free now; 0 where it would not go to work."""
+    try:
+        return plan_pruning(store, now).pruning.freed
+    except VcmError:
+        return 0
+
+
+def prune(store: Store, now: float, cancelled: Event | None = None) -> Pruned:
+    """Drop what no known project's lock names and no running process needs.
+
+    Args:
+        store: what to prune.
+        now: seconds since the epoch.
+        cancelled: ends the waiting for others.
+
+    Raises:
+        VcmError: a project's lock cannot be read, and nothing was dropped; or the store cannot be written.
+    """
+    if not store.root.is_dir():
+        return plan_pruning(store, now)
+    leases = Leases(store.root)
+    with disk_errors(store.root), leases.exclusive(cancelled):
+        planned = plan_pruning(store, now)
+        planned.projects.refuse_unreadable()
+        _remove(store, planned.pruning.drop)
+        store.registry.forget(planned.projects.gone)
+        store.registry.drop([part.name for part in planned.pruning.dropped(Kind.SNAPSHOT)])
+    return planned
+
+
+def plan_cleaning(store: Store) -> Pruning:
+    """All that vcm has put into the store's folder.
+
+    Raises:
+        VcmError: it cannot be read.
+    """
+    with disk_errors(store.root):
+        return Pruning(tuple(in_order(take_inventory(store.root))), ())
+
+
+def clean(store: Store, now: float, cancelled: Event | None = None) -> Pruning:
+    """Remove all that vcm has put into the store's folder, and the folders that are empty then.
+
+    Args:
+        store: what to clean.
+        now: seconds since the epoch.
+        cancelled: ends the waiting for others.
+
+    Raises:
+        VcmError: somebody uses the store, or it cannot be written.
+    """
+    if not store.root.is_dir():
+        return plan_cleaning(store)
+    leases = Leases(store.root)
+    with disk_errors(store.root), leases.exclusive(cancelled):
+        _refuse_users(store, leases.claims(now))
+        planned = plan_cleaning(store)
+        _remove(store, [part for part in planned.drop if part.kind is not Kind.STORE_LOCK])
+        for name in FOLDERS:
+            _remove_if_empty(store.root / name)
+        leases.remove_store_lock()
+    _remove_if_empty(leases.folder)
+    _remove_if_empty(store.root)
+    return planned
+
+
+def _refuse_users(store: Store, claims: list[Claim]) -> None:
+    if claims:
+        raise VcmError(
+            f"{store.root} is in use by {counted(len(claims), 'running vcm')}",
+            error_code=PERMISSION_ERROR,
+            hint="wait until it is done, then run vcm cache clean again",
+        )
+
+
+def _remove(store: Store, parts: Iterable[Part]) -> None:
+    """Remove parts of the store: the snapshots out of sight, then all off the disk."""
+    parts = list(parts)
+    hidden = [_hidden(store, part.name) for part in parts if part.kind is Kind.SNAPSHOT]
+    if hidden:
+        # A loss of power shall not bring back a folder whose files are gone.
+        sync_folder(store.snapshots.folder)
+    for folder in hidden:
+        remove_folder(folder)
+    for part in parts:
+        path = store.root / part.place
+        if part.kind is Kind.LEFTOVER and path.is_dir():
+            remove_folder(path)
+        elif part.kind is not Kind.SNAPSHOT:
+            with suppress(FileNotFoundError):
+                remove_file(path)
+    for folder in metadata_folders(store.root):
+        _remove_if_empty(folder)
+
+
+def _hidden(store: Store, tree_digest: str) -> Path:
+    """Where a snapshot is out of sight, without the record of when it was verified."""
+    folder = store.snapshots.building_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / temporary_name("discarded-")
+    store.snapshots.forget(tree_digest)
+    with suppress(FileNotFoundError):
+        store.snapshots.path(tree_digest).rename(target)
+    return target
+
+
+def _remove_if_empty(folder: Path) -> None:
+    # A folder that is a link stays: where it leads is the user's.
+    with suppress(OSError):
+        folder.rmdir()
