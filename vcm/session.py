@@ -244,12 +244,13 @@ class Session:
         """
         from vcm.install.syncing import Installer
 
+        nearby = self._nearby(folders) if folders else None
         installer = Installer(
             self.store,
             transfer=None if self.settings.offline else lambda: self._connect()[1],
             file_url=self._file_url,
             reporter=self.reporter,
-            nearby=self._nearby(folders),
+            nearby=lambda: nearby or self._nearby(()),
             cancelled=self.cancelled,
         )
         models = [each.model for each in plan.models]

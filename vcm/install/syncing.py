@@ -25,8 +25,6 @@ from vcm.errors import (
     ModelDownloadError,
     VcmError,
 )
-from vcm.install.nearby import Nearby, Sources, sources_of
-from vcm.install.taking import Taker
 from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.files import disk_errors, free_space
 from vcm.store.store import Store
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     # At run time it would bring the whole of HTTP, which a run with nothing to fetch does without.
+    from vcm.install.nearby import Nearby, Sources
     from vcm.install.transfer import Transfer
 
 FILES_AT_ONCE = 8
@@ -69,7 +68,7 @@ class Installer:
         store: where the models go.
         transfer: makes the way to the hub when it is first needed; None when there shall be no network.
         file_url: where a locked file is asked for.
-        nearby: bytes of this machine, to use first.
+        nearby: where else on this machine bytes may be, to use first; asked when something has to be done.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Installer:
         transfer: Callable[[], Transfer] | None,
         file_url: Callable[[LockedModel, LockedFile], str],
         reporter: Reporter,
-        nearby: Nearby,
+        nearby: Callable[[], Nearby],
         cancelled: Event,
     ) -> None:
         self._store = store
@@ -87,7 +86,6 @@ class Installer:
         self._file_url = file_url
         self._reporter = reporter
         self._nearby = nearby
-        self._taker = Taker(store, nearby, reporter, cancelled)
         self._cancelled = cancelled
         self._counted: set[str] = set()
         self._missing: set[str] = set()
@@ -101,16 +99,19 @@ class Installer:
         """
         if not plan.changes:
             return [self._finish(each, {}) for each in plan.models]
-        # It brings concurrent.futures and logging, which a run with nothing to do is done without.
+        # A run with nothing to do is done without all that these bring.
+        from vcm.install.nearby import sources_of
         from vcm.install.pools import workers
+        from vcm.install.taking import Taker
 
         with disk_errors(self._store.root):
             self._store.blobs.prepare()
-        found = self._nearby.found(plan)
+        nearby = self._nearby()
+        found = nearby.found(plan)
         # What becomes one file with another takes no room. What turns out to be something else is fetched after all.
-        unlinked = [file for file in plan.to_fetch if not self._nearby.takes_no_room(found.get(file.sha256))]
+        unlinked = [file for file in plan.to_fetch if not nearby.takes_no_room(found.get(file.sha256))]
         check_space(unlinked, self._store, headroom)
-        here = self._taker.take(plan, found)
+        here = Taker(self._store, nearby, self._reporter, self._cancelled).take(plan, found)
         missing = [sources for sha256, sources in sources_of(plan).items() if sha256 not in here]
         if missing and self._transfer is not None:
             files = [sources[0][1] for sources in missing]
