@@ -333,3 +333,24 @@ def test_many_files(store):
     many = LockedModel(name="many", source="url", url="https://h.example/x", files=files)
     store.snapshots.build(many, store.blobs.path)
     assert store.snapshots.inspect(many) == []
+
+
+def test_a_file_that_the_disk_has_lost_is_damaged(snapshot, store, model, monkeypatch):
+    from vcm.store import hashing
+
+    read = hashing._read
+
+    def fail(path, buffer, progress):
+        if path.name == "config.json":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path, buffer, progress)
+
+    monkeypatch.setattr(hashing, "_read", fail)
+    (finding,) = store.snapshots.inspect(model, full=True)
+    assert (finding.kind, finding.path, finding.actual) == ("changed", "config.json", "bytes that the disk cannot read")
+    (planned,) = Store(store.root).plan([model]).models
+    assert planned.state is SnapshotState.INSTALLED, "the quick look reads nothing"
+    store.snapshots.forget(model.tree_digest)
+    (planned,) = store.plan([model]).models
+    assert [file.path for file in planned.keep] == ["onnx/a.onnx", "onnx/b.onnx"]
+    assert [file.path for file in (*planned.fetch, *planned.reuse)] == ["config.json"]

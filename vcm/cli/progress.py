@@ -79,6 +79,7 @@ class _ProgressReporter(NoticeReporter):
     def __init__(self, stream: TextIO, *, verbose: bool = False, clock: Clock = time.monotonic) -> None:
         super().__init__(stream)
         self._verbose = verbose
+        self._verb = "fetching"
         self._clock = clock
         self._tally = Tally(clock)
         self._waits: dict[str, float] = {}
@@ -88,6 +89,7 @@ class _ProgressReporter(NoticeReporter):
         self.kept = self._tally.kept  # type: ignore[method-assign]
 
     def started(self, task: str, total_bytes: int) -> None:
+        self._verb = task.partition(" ")[0]
         if total_bytes:
             self._begin(task, total_bytes, 0)
 
@@ -101,7 +103,7 @@ class _ProgressReporter(NoticeReporter):
         self._tally.file_started(label, size, already)
         if self._verbose:
             with self._printing:
-                self._print(f"fetching {label}, {byte_count(size)}")
+                self._print(f"{self._verb} {label}, {byte_count(size)}")
 
     def file_finished(self, label: str) -> None:
         self._tally.file_finished(label)

@@ -78,14 +78,18 @@ class Nearby:
                 yield Candidate(path, origin)
 
     def found(self, plan: Plan) -> dict[str, Candidate]:
-        """By SHA-256, the first candidate for each file to fetch that has one."""
-        wanted, to_fetch, damaged = sources_of(plan), {file.sha256 for file in plan.to_fetch}, damaged_files(plan)
-        first = {
-            sha256: next(self.candidates(sources, damaged=sha256 in damaged), None)
-            for sha256, sources in wanted.items()
-            if sha256 in to_fetch
-        }
-        return {sha256: candidate for sha256, candidate in first.items() if candidate is not None}
+        """By SHA-256, a candidate for each file to fetch that has one: for as many as there are, one of its own."""
+        to_fetch, damaged = {file.sha256 for file in plan.to_fetch}, damaged_files(plan)
+        found, taken = dict[str, Candidate](), set[Path]()
+        for sha256, sources in sources_of(plan).items():
+            if sha256 in to_fetch:
+                for candidate in self.candidates(sources, damaged=sha256 in damaged):
+                    if sha256 not in found or candidate.path not in taken:
+                        found[sha256] = candidate
+                    if candidate.path not in taken:
+                        taken.add(candidate.path)
+                        break
+        return found
 
     def takes_no_room(self, candidate: Candidate | None) -> bool:
         """Whether a file will be shared with the store, as far as one can tell before."""
@@ -100,10 +104,13 @@ class Nearby:
         """By SHA-256, what this machine may have of the files to fetch, broken-off downloads too."""
         partial = {file.sha256: _size(self._store.blobs.partial_folder / file.sha256) or 0 for file in plan.to_fetch}
         supplies = {sha256: Supply(Origin.PARTIAL, size) for sha256, size in partial.items() if size}
-        sizes = {file.sha256: file.size for file in plan.to_fetch}
-        return supplies | {
-            sha256: Supply(candidate.origin, sizes[sha256]) for sha256, candidate in self.found(plan).items()
-        }
+        sizes, counted = {file.sha256: file.size for file in plan.to_fetch}, set[Path]()
+        for sha256, candidate in self.found(plan).items():
+            # One file is but one of those that have its size.
+            if candidate.path not in counted:
+                counted.add(candidate.path)
+                supplies[sha256] = Supply(candidate.origin, sizes[sha256])
+        return supplies
 
     def _places(self, sources: Sources, *, damaged: bool) -> Iterator[tuple[Origin, Path]]:
         snapshots, file = self._store.snapshots, sources[0][1]

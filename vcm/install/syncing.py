@@ -162,7 +162,7 @@ class Installer:
                     raise
             else:
                 return 0
-        files = (*planned.fetch, *planned.reuse)
+        files = (*planned.fetch, *planned.reuse) if self._is_mended(planned) else planned.model.files
         gone = [file for file in files if not self._store.blobs.has(file.sha256, file.size)]
         fetched = sum(self._obtain([(planned.model, file)]).bytes_fetched for file in gone)
         return fetched + self._build(planned, removals - 1)
@@ -172,8 +172,15 @@ class Installer:
         with store.blobs.exclusive(model.tree_digest, self._cancelled):
             if store.snapshots.state(model) is not SnapshotState.INSTALLED:
                 store.blobs.settle()
-                make = store.snapshots.repair if planned.keep else store.snapshots.build
+                make = store.snapshots.repair if self._is_mended(planned) else store.snapshots.build
                 make(model, store.blobs.path)
+
+    def _is_mended(self, planned: PlannedModel) -> bool:
+        """Whether what is whole in a damaged snapshot stays. Where locks do nothing, somebody may be reading it."""
+        store = self._store
+        return (
+            bool(planned.keep) and store.blobs.can_exclude and store.snapshots.path(planned.model.tree_digest).is_dir()
+        )
 
     def _discard_damaged(self, model: LockedModel) -> None:
         """What cannot be repaired is not left standing: a program that can do without it may start."""

@@ -53,11 +53,16 @@ class Taker:
         }
         if not work:
             return set()
+        files = {candidate.path: work[sha256][0][1].size for sha256, candidate in found.items()}
         # What was hashed a moment ago is not hashed again.
-        size = sum(sources[0][1].size for sha256, sources in work.items() if hasher.known(blobs.path(sha256)) is None)
+        size = sum(files.values()) + sum(
+            sources[0][1].size
+            for sha256, sources in work.items()
+            if sha256 not in found and hasher.known(blobs.path(sha256)) is None
+        )
         if not found and size < WORTH_TELLING:
             return self._take_all(work.values(), damaged_files(plan), Reporter())
-        what = f"taking {counted(len(found), 'file')} from" if found else f"hashing {counted(len(work), 'file')} on"
+        what = f"taking {counted(len(files), 'file')} from" if found else f"hashing {counted(len(work), 'file')} on"
         self._reporter.started(f"{what} this machine", size)
         try:
             return self._take_all(work.values(), damaged_files(plan), self._reporter)

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from vcm.core.digest import CHUNK, git_blob_hash
+from vcm.core.digest import git_blob_hash
 from vcm.store.blobs import BlobStore
-from vcm.store.files import READ_ONLY, remove_file, share_file, temporary_name
+from vcm.store.files import READ_ONLY, new_buffer, remove_file, share_file, temporary_name
 from vcm.store.hashing import Hasher
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _is_ours(status: os.stat_result) -> bool:
 def _read(
     source: Path, size: int, hashes: list[_Hash], copy: BinaryIO | None, progress: Callable[[int], None] | None
 ) -> None:
-    buffer = memoryview(bytearray(CHUNK))
+    buffer = new_buffer()
     try:
         stream = source.open("rb", buffering=0)
     except OSError:

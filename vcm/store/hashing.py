@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from vcm.core.digest import CHUNK
 from vcm.core.reporter import Reporter
 from vcm.core.wording import counted
+from vcm.store.files import new_buffer
 
 WORTH_TELLING = 1 << 26
 """Bytes; what takes longer than the blink of an eye to hash is announced."""
@@ -75,7 +75,7 @@ class Hasher:
         """
         known = self.known(path)
         if known is None:
-            identity, known = _read(path, memoryview(bytearray(CHUNK)), progress or (lambda _: None))
+            identity, known = _read(path, new_buffer(), progress or (lambda _: None))
             self._known[identity] = known
         return known
 
@@ -134,7 +134,7 @@ class Hasher:
             pool.shutdown(wait=False)
 
     def _work(self, this: _Round, jobs: Sequence[Job]) -> None:
-        buffer = memoryview(bytearray(CHUNK))
+        buffer = new_buffer()
         while True:
             try:
                 index = this.queue.popleft()
@@ -168,7 +168,7 @@ class Hasher:
             return result if isinstance(result, OSError) else result[1]
         if isinstance(result, OSError) or result[0] != identity:
             # The other name led to another file by then.
-            result = self._hashed(this, job, memoryview(bytearray(CHUNK)))
+            result = self._hashed(this, job, new_buffer())
             return result if isinstance(result, OSError) else result[1]
         this.reporter.advanced(job[0], identity[2])
         return result[1]
@@ -212,6 +212,9 @@ def _read(path: Path, buffer: memoryview, progress: Callable[[int], None]) -> tu
     with path.open("rb", buffering=0) as stream:
         # From before the reading: a write in between makes it another state.
         identity = _identity(os.fstat(stream.fileno()))
+        if hasattr(os, "posix_fadvise"):
+            # The system reads further ahead: from a disk, up to twice as fast.
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while count := stream.readinto(buffer):
             digest.update(buffer[:count])
             progress(count)

@@ -82,6 +82,7 @@ class _Look:
 
     @property
     def findings(self) -> list[Finding]:
+        """What is wrong, as far as it is known."""
         return [finding for finding in self.found.values() if finding is not None]
 
 
@@ -180,9 +181,10 @@ class SnapshotStore:
     def repair(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
         """Replace what is damaged in a snapshot, out of blobs that are known to be whole; what is whole stays.
 
-        It is out of sight meanwhile. One that is not there, or is nothing to go by, is built.
+        It is out of sight meanwhile, so this is for who holds the right to it. One that is not there is built.
 
         Raises:
+            FileNotFoundError: a blob is gone.
             OSError: the disk refused.
         """
         target = self.path(model.tree_digest)
@@ -191,29 +193,28 @@ class SnapshotStore:
             return self.build(model, blob_path)
         findings = self.inspect(model)
         self.forget(model.tree_digest)
-        self.building_folder.mkdir(parents=True, exist_ok=True)
         hidden = self.building_folder / temporary_name("snapshot-")
+        target.rename(hidden)
         try:
-            target.rename(hidden)
-        except FileNotFoundError:
-            # Somebody else has begun to, on a file system where locks do nothing.
-            return self.build(model, blob_path)
-        try:
-            _mend(hidden, model, findings, blob_path)
-        except BaseException:
-            # What is whole in it is of use to the next try.
-            with suppress(OSError):
-                hidden.rename(target)
-            raise
-        mended = {finding.path for finding in findings}
-        stamps = _stamps(hidden) or {}
-        if not self._put(hidden, model):
+            try:
+                _mend(hidden, model, findings, blob_path)
+            except BaseException:
+                # What is whole in it is of use to the next try.
+                with suppress(OSError):
+                    hidden.rename(target)
+                raise
+            stamps = _stamps(hidden) or {}
+            if self._put(hidden, model):
+                sync_folder(self.folder)
+                mended = {finding.path for finding in findings}
+                with suppress(OSError):
+                    # What somebody has changed since it was looked at is looked at again.
+                    self._record(
+                        model.tree_digest,
+                        {path: stamp for path, stamp in stamps.items() if path in mended or before.get(path) == stamp},
+                    )
+        finally:
             remove_folder(hidden)
-            return target
-        sync_folder(self.folder)
-        # What somebody has changed since it was looked at is looked at again.
-        kept = {path: stamp for path, stamp in stamps.items() if path in mended or before.get(path) == stamp}
-        self._record(model.tree_digest, kept)
         return target
 
     def build(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
@@ -339,6 +340,8 @@ def _size_text(stamp: Stamp) -> str:
 def _compared(file: LockedFile, digest: str | OSError) -> Finding | None:
     if isinstance(digest, FileNotFoundError):
         return Finding("missing", file.path)
+    if isinstance(digest, OSError) and digest.errno == errno.EIO:
+        return Finding("changed", file.path, f"sha256:{file.sha256}", "bytes that the disk cannot read")
     if isinstance(digest, OSError):
         raise digest
     if digest == file.sha256:

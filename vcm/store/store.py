@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from functools import cached_property
 
 from vcm.core.plan import Plan, SnapshotState, make_plan
@@ -103,6 +104,13 @@ class Store:
             OSError: the disk cannot be read.
         """
         blobs = self.blobs
-        return (
-            blobs.has(file.sha256, file.size) and self.hasher.digest(blobs.path(file.sha256), progress) == file.sha256
-        )
+        try:
+            return (
+                blobs.has(file.sha256, file.size)
+                and self.hasher.digest(blobs.path(file.sha256), progress) == file.sha256
+            )
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # The disk has lost it.
+            return False
