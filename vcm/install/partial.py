@@ -18,15 +18,13 @@ from vcm.errors import ModelChecksumError, RegistryError
 from vcm.hub.body import Answer
 from vcm.hub.faults import NetworkFaultError
 from vcm.install.hashing import Buffers, Hashing
-from vcm.install.wanted import WantedFile
+from vcm.install.wanted import LARGE, WantedFile
 from vcm.store.writing import GrowingFile
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
 PART = 206
-_LARGE = 8 << 20
-"""Bytes from which on a thread of its own pays for the hashing."""
 _SMALLEST_BUFFER = 64 << 10
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
@@ -60,7 +58,7 @@ class Partial:
         self.announced: int | None = None
         self._wanted = wanted
         self._complete = False
-        large = wanted.size is None or wanted.size >= _LARGE
+        large = wanted.size is None or wanted.size >= LARGE
         self._threaded = large
         self.buffers = Buffers(4, CHUNK) if large else Buffers(1, min(CHUNK, max(_SMALLEST_BUFFER, wanted.size or 0)))
         self._hashes: dict[str, _Hash] = {}

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from vcm.core.manifest import Checksum
 
 
+LARGE = 8 << 20
+"""Bytes from which on a file gets threads and buffers of its own."""
+
+
 @record(frozen=True, kw_only=True)
 class WantedFile:
     """One file to fetch and what is known of it beforehand.
