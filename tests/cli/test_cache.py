@@ -340,6 +340,24 @@ def test_a_registry_that_cannot_be_read_stops_prune(both, vcm, cache):
     assert "note: the store cannot take down that this project uses it" in synced.err
 
 
+def test_a_store_that_does_not_know_its_projects_is_not_pruned(both, vcm, cache):
+    """As one that an older vcm has filled, or whose damaged record was moved away."""
+    (cache / "registry.json").unlink()
+    result = vcm("cache", "prune")
+    assert (result.code, result.out, result.err) == (
+        2,
+        "",
+        "error: nothing was pruned: this store has models, and no record of the projects that use them\n"
+        "hint: run vcm sync once in each project that uses it, then prune; vcm cache clean removes everything\n",
+    )
+    assert vcm("cache", "prune", "--dry-run").out == (
+        "Would prune nothing: this store has models, and no record of the projects that use them\n"
+    )
+    assert snapshots(cache) == 2
+    assert vcm("sync").code == 0
+    assert vcm("cache", "prune").out.startswith("Nothing to prune in ")
+
+
 def test_prune_leaves_what_is_not_vcms(both, vcm, cache, project, tmp_path):
     foreign = [
         cache / "notes.txt",

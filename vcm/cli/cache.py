@@ -237,7 +237,9 @@ def _prune(store: Store, *, dry_run: bool, json: bool) -> int:
 def _print_pruned(store: Store, done: Pruned, models: list[dict[str, Any]], *, dry_run: bool) -> None:
     for folder in done.projects.gone:
         print(f"{'Would forget' if dry_run else 'Forgot'} {folder}: it has no models.lock any more")
-    if done.projects.unreadable:
+    if not done.projects.are_known:
+        print("Would prune nothing: this store has models, and no record of the projects that use them")
+    elif done.projects.unreadable:
         print("Would prune nothing, because what a project needs cannot be read")
     elif not done.pruning.drop:
         print(f"Nothing to prune in {store.root}")

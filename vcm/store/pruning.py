@@ -8,14 +8,14 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
 from vcm.core.lock import LockedModel
 from vcm.core.pruning import Claim, Kind, Part, Pruning, in_order, make_pruning
 from vcm.core.wording import counted
-from vcm.errors import PERMISSION_ERROR, VcmError
+from vcm.errors import CONFIG_ERROR, PERMISSION_ERROR, VcmError
 from vcm.store.files import disk_errors, remove_file, remove_folder, sync_folder, temporary_name
 from vcm.store.inventory import FOLDERS, metadata_folders, take_inventory
 from vcm.store.leases import Leases
@@ -31,23 +31,36 @@ class Projects:
         locks: the models of each project's lock.
         gone: projects whose folder or lock is not there any more.
         unreadable: projects whose lock is there and cannot be used now, with the reason.
+        are_known: false where the store has models and no record of who uses them, as one that an older vcm filled.
     """
 
     locks: dict[Path, tuple[LockedModel, ...]]
     gone: tuple[Path, ...] = ()
     unreadable: tuple[tuple[Path, VcmError], ...] = ()
+    are_known: bool = True
+
+    @property
+    def are_certain(self) -> bool:
+        """Whether it is known what all projects need."""
+        return self.are_known and not self.unreadable
 
     @property
     def models(self) -> list[LockedModel]:
         """The models of all locks."""
         return [model for models in self.locks.values() for model in models]
 
-    def refuse_unreadable(self) -> None:
+    def refuse_uncertain(self) -> None:
         """Refuse to go on where nobody can tell what a project needs.
 
         Raises:
             VcmError: says which project, and what is wrong with its lock.
         """
+        if not self.are_known:
+            raise VcmError(
+                "nothing was pruned: this store has models, and no record of the projects that use them",
+                error_code=CONFIG_ERROR,
+                hint="run vcm sync once in each project that uses it, then prune; vcm cache clean removes everything",
+            )
         if self.unreadable:
             folder, problem = self.unreadable[0]
             raise VcmError(
@@ -116,7 +129,9 @@ def plan_pruning(store: Store, now: float) -> Pruned:
     with disk_errors(store.root):
         claims = Leases(store.root).claims(now)
         parts = take_inventory(store.root)
-    if projects.unreadable:
+        if not store.registry.registry_file.exists() and any(part.kind is Kind.SNAPSHOT for part in parts):
+            projects = replace(projects, are_known=False)
+    if not projects.are_certain:
         return Pruned(Pruning((), tuple(parts)), projects, len(claims))
     return Pruned(make_pruning(parts, projects.models, claims, now), projects, len(claims))
 
@@ -145,7 +160,7 @@ def prune(store: Store, now: float, cancelled: Event | None = None) -> Pruned:
     leases = Leases(store.root)
     with disk_errors(store.root), leases.exclusive(cancelled):
         planned = plan_pruning(store, now)
-        planned.projects.refuse_unreadable()
+        planned.projects.refuse_uncertain()
         _remove(store, planned.pruning.drop)
         store.registry.forget(planned.projects.gone)
         store.registry.drop([part.name for part in planned.pruning.dropped(Kind.SNAPSHOT)])
