@@ -80,14 +80,12 @@ class ReadAhead:
     Args:
         fill: brings one piece here; called in threads of its own.
         connections: how many pieces may be on their way at once, asked again before each.
-        buffers: where pieces gather; other files may use them, too.
-        size: bytes of a piece, and of a buffer.
+        buffers: where pieces gather, each of the size of a piece; other files may use them, too.
     """
 
     fill: Callable[[Segment], None]
     connections: Callable[[], int]
     buffers: Buffers
-    size: int = SEGMENT
     stopped: Event = field(default_factory=Event)
     _answers: set[Answer] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
@@ -106,7 +104,7 @@ class ReadAhead:
                     buffer = self.buffers.take_at_once() if coming else self.buffers.take()
                     if buffer is None:
                         break
-                    segment = Segment(start, min(end, start + self.size), buffer)
+                    segment = Segment(start, min(end, start + self.buffers.size), buffer)
                     coming.append((segment, pool.submit(self.fill, segment)))
                     start = segment.end
                 segment, filling = coming.popleft()

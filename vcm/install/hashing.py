@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Buffers:
-    """At most so many buffers of one size, made when they are needed; each is used by one at a time."""
+    """At most so many buffers of one size (bytes), made when they are needed; each is used by one at a time."""
 
     def __init__(self, most: int, size: int) -> None:
         self._free: SimpleQueue[memoryview] = SimpleQueue()
-        self._size = size
+        self.size = size
         self._left = most
         self._making = Lock()
 
@@ -37,7 +37,7 @@ class Buffers:
                 if not self._left:
                     return None
                 self._left -= 1
-            return memoryview(bytearray(self._size))
+            return memoryview(bytearray(self.size))
 
     def give_back(self, buffer: memoryview) -> None:
         """Be done with a buffer."""

@@ -68,6 +68,8 @@ class Nearby:
         """
         wanted, seen = sources[0][1], set[Path]()
         for origin, place in self._places(sources, damaged=damaged):
+            if not _has_size(place, wanted.size):
+                continue
             path = Path(os.path.realpath(place))
             # What a snapshot has a link to, in the place of a file, is somebody else's.
             is_astray = origin is Origin.STORE and not path.is_relative_to(self._root)
@@ -162,6 +164,14 @@ def _unlikeliness(path: Path, file: LockedFile) -> tuple[bool, bool, bool]:
         not path.as_posix().endswith(f"/{file.path}"),
         path.name != Path(file.path).name,
     )
+
+
+def _has_size(path: Path, size: int) -> bool:
+    """Whether a path leads to a file of so many bytes: a glance, which most of what is not there does not survive."""
+    try:
+        return path.stat().st_size == size
+    except (OSError, ValueError):
+        return False
 
 
 def _size(path: str | Path) -> int | None:

@@ -104,8 +104,10 @@ class HubCache:
 
         Those of the repo are looked for by name; only who asks on has the other repos looked through.
         """
+        if self.folder is None or not self.folder.is_dir():
+            return
         claims = [name for name in (file.sha256, file.oid) if name]
-        if repo is not None:
+        if repo is not None and (self.folder / folder_name(repo)).is_dir():
             for name in claims:
                 yield from self._if_there(self._inside(repo, file.path, f"blobs/{name}"))
             for other in (commit or "", *self._commits(repo)):

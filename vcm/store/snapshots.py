@@ -298,15 +298,17 @@ def _new_hasher() -> Hasher:
 
 
 def _fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], Path]) -> None:
-    folders = {folder}
     folder.mkdir()
+    places = {""}
     for file in files:
-        target = folder / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        link_file(blob_path(file.sha256), target)
-        folders.update(parent for parent in target.parents if folder in parent.parents)
-    for each in folders:
-        sync_folder(each)
+        place = file.path.rpartition("/")[0]
+        if place not in places:
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            pieces = place.split("/")
+            places.update("/".join(pieces[:count]) for count in range(1, len(pieces) + 1))
+        link_file(blob_path(file.sha256), folder / file.path)
+    for place in places:
+        sync_folder(folder / place)
 
 
 def _stamps(root: Path) -> dict[str, Stamp] | None:
