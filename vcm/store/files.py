@@ -136,14 +136,14 @@ def read_small(path: Path, most: int) -> bytes | None:
         return None
 
 
-def new_buffer() -> memoryview:
-    """Memory to read into, which begins where a page does.
+def new_buffer(size: int = CHUNK) -> memoryview:
+    """Memory of so many bytes to read into, which begins where a page does.
 
     Some processors copy four times slower to an address a few bytes beyond that, where a bytearray's memory begins.
     """
     import mmap
 
-    return memoryview(mmap.mmap(-1, CHUNK))
+    return memoryview(mmap.mmap(-1, size))
 
 
 def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _Hash | None = None) -> tuple[str, int]:
