@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 READ_ONLY = 0o444
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_LONGEST_WINDOWS_PATH = 259
+"""Characters, unless it is told to allow more."""
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_REFLINKS = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EXDEV)
 _without_reflinks: set[tuple[int, int]] = set()
@@ -48,11 +50,22 @@ def disk_errors(place: Path, hint: str = "") -> Iterator[None]:
         reason = "permission denied" if error.errno in _REFUSED else system_reason(error)
         if error.errno == errno.EROFS:
             reason = "the file system is read-only"
+        hint = hint or "check who owns it, or choose another folder with --cache-dir"
+        length = len(str(error.filename or ""))
+        if _on_windows() and length > _LONGEST_WINDOWS_PATH:
+            # What the system says is that there is no such file.
+            reason = f"{length} characters are more than this Windows allows"
+            hint = (
+                "choose a folder with a shorter name with --cache-dir, or allow long paths in Windows "
+                "(LongPathsEnabled)"
+            )
         raise VcmError(
-            f"cannot use {error.filename or place}: {reason}",
-            error_code=PERMISSION_ERROR,
-            hint=hint or "check who owns it, or choose another folder with --cache-dir",
+            f"cannot use {error.filename or place}: {reason}", error_code=PERMISSION_ERROR, hint=hint
         ) from error
+
+
+def _on_windows() -> bool:
+    return os.name == "nt"
 
 
 def free_space(place: Path) -> int:
@@ -71,7 +84,7 @@ def temporary_name(prefix: str) -> str:
 
 def sync_folder(folder: Path) -> None:
     """Make the folder's entries survive a loss of power, where the system can."""
-    if os.name == "nt":
+    if _on_windows():
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -123,14 +136,14 @@ def read_small(path: Path, most: int) -> bytes | None:
         return None
 
 
-def new_buffer() -> memoryview:
-    """Memory to read into, which begins where a page does.
+def new_buffer(size: int = CHUNK) -> memoryview:
+    """Memory of so many bytes to read into, which begins where a page does.
 
     Some processors copy four times slower to an address a few bytes beyond that, where a bytearray's memory begins.
     """
     import mmap
 
-    return memoryview(mmap.mmap(-1, CHUNK))
+    return memoryview(mmap.mmap(-1, size))
 
 
 def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _Hash | None = None) -> tuple[str, int]:
@@ -170,7 +183,7 @@ def share_file(source: Path, target: Path, *, hard: bool) -> bool:
     """
     if _reflink(source, target):
         return True
-    if not hard:
+    if not hard or not hasattr(os, "link"):
         return False
     try:
         os.link(source, target)
@@ -221,23 +234,23 @@ def _reflink(source: Path, target: Path) -> bool:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, a read-only one too."""
-    if os.name == "nt":
+    """Remove a file, a read-only one too, or a link."""
+    if _on_windows() and not path.is_symlink():
         path.chmod(0o666)
     path.unlink()
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and all in it, read-only files too; what is not there is no error."""
-    if os.name == "nt":
+    """Remove a folder and all in it, or a file, read-only ones too; what is not there is no error."""
+    if not folder.is_dir() or folder.is_symlink():
+        with suppress(OSError):
+            remove_file(folder)
+        return
+    import shutil
+
+    if _on_windows():
         for parent, _, files in os.walk(folder):
             for file in files:
                 with suppress(OSError):
                     Path(parent, file).chmod(0o666)
-    if folder.is_dir() and not folder.is_symlink():
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -154,6 +154,8 @@ class SnapshotStore:
             return _Look(model, {}, found={"": Finding("absent")})
         recorded = {} if full else self._recorded(model.tree_digest)
         locked = {file.path: file for file in model.files}
+        if not stamps.keys() <= locked.keys():
+            stamps = _as_locked(self.path(model.tree_digest), stamps, locked)
         look = _Look(model, stamps, {path: Finding("extra", path) for path in stamps if path not in locked})
         for path, file in locked.items():
             stamp = stamps.get(path)
@@ -333,6 +335,26 @@ def _stamps(root: Path) -> dict[str, Stamp] | None:
                 else:
                     stamps[path] = (-1, 0, 0)
     return stamps
+
+
+def _as_locked(root: Path, stamps: dict[str, Stamp], locked: Iterable[str]) -> dict[str, Stamp]:
+    """The stamps under the names of the lock, where the file system tells them in another form of Unicode.
+
+    Old macOS disks take letters apart (NFD) and find the file under either name; elsewhere it is another file.
+    """
+    odd = {path for path in stamps if not path.isascii()}.difference(locked)
+    if not odd:
+        return stamps
+    import unicodedata
+
+    wanted = {unicodedata.normalize("NFD", path): path for path in locked if path not in stamps}
+    found = dict(stamps)
+    for path in odd:
+        name = wanted.get(unicodedata.normalize("NFD", path))
+        with suppress(OSError):
+            if name is not None and (root / name).lstat().st_ino == stamps[path][2]:
+                found[name] = found.pop(path)
+    return found
 
 
 def _size_text(stamp: Stamp) -> str:
