@@ -347,8 +347,10 @@ def test_a_store_that_does_not_know_its_projects_is_not_pruned(both, vcm, cache)
     assert (result.code, result.out, result.err) == (
         2,
         "",
-        "error: nothing was pruned: this store has models, and no record of the projects that use them\n"
-        "hint: run vcm sync once in each project that uses it, then prune; vcm cache clean removes everything\n",
+        (
+            "error: nothing was pruned: this store has models, and no record of the projects that use them\n"
+            "hint: run vcm sync once in each project that uses it, then prune; vcm cache clean removes everything\n"
+        ),
     )
     assert vcm("cache", "prune", "--dry-run").out == (
         "Would prune nothing: this store has models, and no record of the projects that use them\n"

@@ -349,7 +349,7 @@ def test_eight_processes_lose_nothing(registry, file):
         from tests.core.test_entries import ENTRY
         from vcm import ModelRegistry, ModelStatus
         registry, name = ModelRegistry(sys.argv[1]), sys.argv[2]
-        for number in range(25):
+        for number in range(10):
             assert registry.add_model(replace(ENTRY, model_id=f"{name}-{number}"))
             assert registry.update_model_status("shared", ModelStatus.AVAILABLE, {f"{name}-{number}": True})
         """
@@ -362,7 +362,7 @@ def test_eight_processes_lose_nothing(registry, file):
         seen = now
         sleep(0.01)
     assert [worker.communicate()[1] for worker in workers] == [""] * 8
-    names = {f"{name}-{number}" for name in "abcdefgh" for number in range(25)}
+    names = {f"{name}-{number}" for name in "abcdefgh" for number in range(10)}
     assert {each.model_id for each in registry.list_models()} == {*names, "shared"}
     assert set(held(registry, "shared").metadata) == {*names, "source"}
     assert sorted(each.name for each in file.parent.iterdir()) == ["registry.json", "registry.json.lock"]

@@ -146,6 +146,37 @@ def new_buffer(size: int = CHUNK) -> memoryview:
     return memoryview(mmap.mmap(-1, size))
 
 
+def scanned(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What a folder holds; nothing where there is no such folder.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def walk(folder: str | Path) -> Iterator[tuple[str, os.stat_result]]:
+    """All that is no folder below one, by its path there, with ``/`` between the parts.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    pending = [("", os.fspath(folder))]
+    while pending:
+        prefix, current = pending.pop()
+        for entry in scanned(current):
+            # Not entry.stat(): on Windows it gives no inode.
+            status = os.lstat(entry.path)
+            if stat.S_ISDIR(status.st_mode):
+                pending.append((f"{prefix}{entry.name}/", entry.path))
+            else:
+                yield prefix + entry.name, status
+
+
 def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _Hash | None = None) -> tuple[str, int]:
     """SHA-256 (bare hex) and size of a file, read in pieces.
 

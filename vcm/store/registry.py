@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 from vcm.core.installed import Document, drop_snapshots, forget_projects, parse_registry, record_models
 from vcm.core.lock import LockedModel
 from vcm.errors import ModelRegistryError, VcmError
+from vcm.store.exclusion import lock
 from vcm.store.files import disk_errors, replace_file
 from vcm.store.snapshots import SnapshotStore
 
@@ -283,14 +284,10 @@ class ModelRegistry:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(f"{self.registry_file}.lock", timeout=_PATIENCE_SECONDS, poll_interval=0.01)
         with self._errors():
-            self.registry_file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                lock.acquire()
-            except Timeout:
+                release = lock(Path(f"{self.registry_file}.lock"), patience=_PATIENCE_SECONDS)
+            except TimeoutError:
                 raise ModelRegistryError(
                     f"{self.registry_file} has been held by another process for {_PATIENCE_SECONDS:.0f} s",
                     hint="end the process that hangs, then try again",
@@ -298,7 +295,7 @@ class ModelRegistry:
             try:
                 yield
             finally:
-                lock.release()
+                release()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

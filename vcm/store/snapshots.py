@@ -19,7 +19,7 @@ from pathlib import Path
 from vcm.core import names
 from vcm.core.plan import SnapshotState
 from vcm.core.records import record
-from vcm.store.files import link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name
+from vcm.store.files import link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -313,28 +313,11 @@ def _fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], 
 
 def _stamps(root: Path) -> dict[str, Stamp] | None:
     """The stamps of all that is no folder below ``root``, by path; None where there is no such folder."""
-    stamps: dict[str, Stamp] = {}
-    pending = [("", str(root))]
-    while pending:
-        prefix, folder = pending.pop()
-        try:
-            entries = os.scandir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            if not prefix:
-                return None
-            continue
-        with entries:
-            for entry in entries:
-                path = prefix + entry.name
-                # Not entry.stat(): on Windows it gives no inode.
-                status = os.lstat(entry.path)
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append((f"{path}/", entry.path))
-                elif stat.S_ISREG(status.st_mode):
-                    stamps[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
-                else:
-                    stamps[path] = (-1, 0, 0)
-    return stamps
+    stamps = {
+        path: (status.st_size, status.st_mtime_ns, status.st_ino) if stat.S_ISREG(status.st_mode) else (-1, 0, 0)
+        for path, status in walk(root)
+    }
+    return stamps if stamps or root.is_dir() else None
 
 
 def _as_locked(root: Path, stamps: dict[str, Stamp], locked: Iterable[str]) -> dict[str, Stamp]:
