@@ -169,8 +169,11 @@ def walk(folder: str | Path) -> Iterator[tuple[str, os.stat_result]]:
     while pending:
         prefix, current = pending.pop()
         for entry in scanned(current):
-            # Not entry.stat(): on Windows it gives no inode.
-            status = os.lstat(entry.path)
+            try:
+                # Not entry.stat(): on Windows it gives no inode.
+                status = os.lstat(entry.path)
+            except FileNotFoundError:
+                continue  # Somebody has removed it since, as prune does.
             if stat.S_ISDIR(status.st_mode):
                 pending.append((f"{prefix}{entry.name}/", entry.path))
             else:
