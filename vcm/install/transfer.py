@@ -217,8 +217,11 @@ class Transfer:
 
     def _may_read_ahead(self, partial: Partial, wanted: WantedFile, answer: Answer) -> bool:
         has_ranges = answer.status == PART or answer.headers.get("Accept-Ranges", "").lower() == "bytes"
+        # Where requests are counted, hundreds of them for one file would leave none for the others.
+        is_counted = "RateLimit" in answer.headers
         is_worth_it = wanted.size is not None and wanted.size - partial.size >= _WORTH_READING_AHEAD
-        return has_ranges and is_worth_it and wanted.is_pinned and partial.may_read_ahead and self._connections() > 1
+        is_possible = has_ranges and wanted.is_pinned and partial.may_read_ahead
+        return is_possible and is_worth_it and not is_counted and self._connections() > 1
 
     def _read_ahead(self, partial: Partial, wanted: WantedFile, address: str) -> None:
         """Fetch the rest over several connections.
