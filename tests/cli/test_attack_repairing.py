@@ -1,0 +1,21 @@
+"""A repair that fails loses nothing that was whole."""
+
+from __future__ import annotations
+
+import shutil
+
+
+def test_what_was_whole_in_a_snapshot_that_cannot_be_repaired_is_not_fetched_again(hub, manifest, vcm, cache):
+    hub.add_repo("acme/m", {"config.json": b"{}", "model.safetensors": b"w" * 100_000})
+    manifest('[models.m]\nrepo = "acme/m"\n')
+    assert vcm("sync").code == 0
+    shutil.rmtree(cache / "blobs")
+    (snapshot,) = (cache / "snapshots").iterdir()
+    (snapshot / "config.json").chmod(0o644)
+    (snapshot / "config.json").write_bytes(b"[]")
+    assert vcm("sync", "--offline").code != 0
+    assert not snapshot.exists()
+    hub.clear_requests()
+    assert vcm("sync").code == 0
+    assert (snapshot / "model.safetensors").read_bytes() == b"w" * 100_000
+    assert not [request for request in hub.requests if "model.safetensors" in request.path]
