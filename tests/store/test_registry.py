@@ -252,8 +252,11 @@ def test_a_damaged_row_is_set_aside(registry, file):
         (b'{"models": {}}', 'its "version" is no whole number of at least 1'),
         (b'{"version": "1", "models": {}}', 'its "version" is no whole number of at least 1'),
         (b'{"version": 1, "models": {}, "projects": [3]}', 'its "projects" are no list of folders'),
+        (b'{"version": 1, "models": {}, "projects": [""]}', 'its "projects" are no list of folders'),
+        (rb'{"version": 1, "models": {}, "projects": ["/a\u0000"]}', 'its "projects" are no list of folders'),
+        (rb'{"version": 1, "models": {}, "projects": ["/\ud800"]}', 'its "projects" are no list of folders'),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_a_damaged_file_is_refused_and_never_overwritten(registry, file, data, problem, tmp_path):
     file.parent.mkdir()

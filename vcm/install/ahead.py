@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event, Lock
 
 from vcm.hub.body import Answer
@@ -107,12 +108,19 @@ class ReadAhead:
                     segment = Segment(start, min(end, start + self.buffers.size), buffer)
                     coming.append((segment, pool.submit(self.fill, segment)))
                     start = segment.end
-                segment, filling = coming.popleft()
+                segment, filling = coming[0]
                 filling.result()
+                coming.popleft()
                 yield segment
         finally:
             self._stop()
             pool.shutdown(wait=False, cancel_futures=True)
+            for segment, filling in coming:
+                # Not at once: its thread may still be writing into it.
+                filling.add_done_callback(partial(self._give_back, segment.buffer))
+
+    def _give_back(self, buffer: memoryview, _: Future[None]) -> None:
+        self.buffers.give_back(buffer)
 
     @contextmanager
     def reading(self, answer: Answer) -> Iterator[None]:

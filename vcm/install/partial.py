@@ -156,7 +156,11 @@ class Partial:
         if limit is not None and self.size + count > limit:
             home.give_back(buffer)
             raise self._mismatch(f"{limit} bytes", f"more than {limit} bytes")
-        self._file.write(buffer[:count])
+        try:
+            self._file.write(buffer[:count])
+        except OSError:
+            home.give_back(buffer)
+            raise
         self._feed(buffer, count, home)
         self.received += count
 

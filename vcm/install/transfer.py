@@ -146,6 +146,10 @@ class Transfer:
                 try:
                     self._attempt(partial, wanted)
                 except NetworkFaultError as error:
+                    if partial.size == wanted.size:
+                        # Only the answer's end did not come. Asked for more, the server would refuse.
+                        partial.ended()
+                        break
                     if partial.size > furthest:
                         furthest = partial.size
                         patience.renew()
@@ -234,11 +238,15 @@ class Transfer:
         assert wanted.size is not None
 
         def fill(segment: Segment) -> None:
+            nonlocal address
             try:
                 self._fill_segment(segment, wanted, address, ahead)
-            except NetworkFaultError:
-                # The address may have expired: once more from the beginning, as with every attempt.
-                self._fill_segment(segment, wanted, wanted.url, ahead)
+            except RegistryError as error:
+                if ahead.stopped.is_set() or error.retry_after is not None:
+                    raise
+                # The address may have expired, in whatever way a server says so: once more from the beginning, as with
+                # every attempt. Where that leads to is good for the other pieces, too.
+                address = self._fill_segment(segment, wanted, wanted.url, ahead)
 
         ahead = ReadAhead(fill, self._connections, self._pieces)
         # Until the first piece is here: a server may want no more than one connection.
@@ -250,7 +258,8 @@ class Transfer:
             self._check_cancelled()
         partial.ended()
 
-    def _fill_segment(self, segment: Segment, wanted: WantedFile, url: str, ahead: ReadAhead) -> None:
+    def _fill_segment(self, segment: Segment, wanted: WantedFile, url: str, ahead: ReadAhead) -> str:
+        """Fetch a piece, and say where it came from, after all redirects."""
         assert wanted.size is not None
         with (
             self._client.http.request("GET", url, {"Range": segment.range}, leave_origin=True) as answer,
@@ -262,6 +271,7 @@ class Transfer:
                 if ahead.stopped.is_set():
                     raise KeyboardInterrupt
                 self._check_cancelled()
+            return answer.url
 
     def _refused(self, answer: Answer, wanted: WantedFile) -> RegistryError:
         if answer.status == _FORBIDDEN and origin(answer.url) != origin(wanted.url):

@@ -177,7 +177,7 @@ class SnapshotStore:
         """Files of so many bytes in snapshots that were once verified, whatever they may hold by now."""
         for known in sorted(self.record_folder.glob("*.json")):
             for path, stamp in self._recorded(known.stem).items():
-                if stamp[0] == size and names.if_valid(path, names.file_path):
+                if stamp[:1] == (size,) and names.if_valid(path, names.file_path):
                     yield self.path(known.stem) / path
 
     def repair(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
