@@ -197,6 +197,20 @@ def test_a_folder_called_models_lock(wants_frames, project, vcm, plain):
     assert vcm("sync").code == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["models.toml", "models.lock"])
+def test_a_pipe_keeps_nobody_waiting(name, wants_frames, project, vcm, plain):
+    (project / name).unlink(missing_ok=True)
+    os.mkfifo(project / name)
+    for arguments in (["lock"], ["sync"], ["check"]):
+        result = vcm(*arguments)
+        assert (result.code, result.out, plain(result.err)) == (
+            5,
+            "",
+            f"error: cannot read TMP/project/{name}: no regular file\nhint: check that it is a file you may read\n",
+        )
+
+
 DAMAGED = "take one whole version of it from version control, then run vcm lock"
 FOREIGN = ("models.lock: not a vcm lock", "it was left untouched: move it away, or run vcm in another folder")
 

@@ -33,9 +33,7 @@ def eager(monkeypatch):
     monkeypatch.setattr(transfer, "_FAST", 1 << 60)
     monkeypatch.setattr(transfer, "_WORTH_READING_AHEAD", 1)
     monkeypatch.setattr(transfer, "SEGMENT", PIECE)
-    monkeypatch.setattr(
-        transfer, "ReadAhead", lambda fill, connections, buffers: ReadAhead(fill, connections, buffers, PIECE)
-    )
+    monkeypatch.setattr(transfer, "ReadAhead", lambda fill, connections, buffers: ReadAhead(fill, connections, buffers))
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def test_buffers_of_pieces_that_fail_are_given_back():
     def read() -> list[int]:
         starts = []
         with suppress(NetworkFaultError):
-            for segment in ReadAhead(fill, lambda: 8, buffers, 10).segments(0, 1000):
+            for segment in ReadAhead(fill, lambda: 8, buffers).segments(0, 1000):
                 starts.append(segment.start)
                 buffers.give_back(segment.buffer)
         return starts

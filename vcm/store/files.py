@@ -14,7 +14,7 @@ from vcm.errors import PERMISSION_ERROR, DiskSpaceError, VcmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from hashlib import _Hash
 
 READ_ONLY = 0o444
@@ -180,12 +180,11 @@ def walk(folder: str | Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield prefix + entry.name, status
 
 
-def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _Hash | None = None) -> tuple[str, int]:
+def hash_file(path: Path, also: _Hash | None = None) -> tuple[str, int]:
     """SHA-256 (bare hex) and size of a file, read in pieces.
 
     Args:
         path: a regular file.
-        progress: told how many more bytes were read.
         also: another hash to feed with the same bytes.
     """
     import hashlib
@@ -198,8 +197,6 @@ def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _
             if also is not None:
                 also.update(buffer[:count])
             size += count
-            if progress:
-                progress(count)
     return digest.hexdigest(), size
 
 

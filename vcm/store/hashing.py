@@ -105,7 +105,9 @@ class Hasher:
                 first.setdefault(identity, index)
         sizes = {index: identity[2] for identity, index in first.items()}
         this = _Round(deque(sorted(sizes, key=lambda index: -sizes[index])), reporter, cancelled)
-        with _announced(reporter, len(sizes), 0 if announced else sum(sizes.values())):
+        # Also those that are read under another name: they are told of, too.
+        told = [identity[2] for identity in found if identity in first and not isinstance(identity, OSError)]
+        with _announced(reporter, len(told), 0 if announced else sum(told)):
             self._work_off(this, jobs, sum(sizes.values()))
             return [
                 self._answer(this, index, identity, jobs[index], first.get(identity, index))

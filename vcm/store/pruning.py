@@ -5,7 +5,6 @@ Prune keeps everybody from taking a lease while it works: it removes nothing tha
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from vcm.core.lock import LockedModel
 from vcm.core.pruning import Claim, Kind, Part, Pruning, in_order, make_pruning
 from vcm.core.wording import counted
 from vcm.errors import CONFIG_ERROR, PERMISSION_ERROR, VcmError
-from vcm.store.files import disk_errors, remove_file, remove_folder, sync_folder, temporary_name
+from vcm.store.files import disk_errors, remove_file, remove_folder, sync_folder
 from vcm.store.inventory import FOLDERS, metadata_folders, take_inventory
 from vcm.store.leases import Leases
 from vcm.store.project import Project
@@ -90,29 +89,15 @@ def read_projects(folders: Iterable[Path]) -> Projects:
     gone, unreadable = list[Path](), list[tuple[Path, VcmError]]()
     for folder in folders:
         try:
-            lock = _lock(folder)
+            lock = Project(folder).lock()
         except VcmError as error:
             unreadable.append((folder, error))
         else:
             if lock is None:
                 gone.append(folder)
             else:
-                locks[folder] = lock
+                locks[folder] = lock.models
     return Projects(locks, tuple(gone), tuple(unreadable))
-
-
-def _lock(folder: Path) -> tuple[LockedModel, ...] | None:
-    project = Project(folder)
-    with disk_errors(project.lock_path, hint="check that it is a file you may read"):
-        try:
-            status = project.lock_path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-    if not stat.S_ISREG(status.st_mode):
-        # Opening a pipe would wait for ever.
-        raise VcmError("models.lock is no regular file", error_code=PERMISSION_ERROR)
-    lock = project.lock()
-    return None if lock is None else lock.models
 
 
 def plan_pruning(store: Store, now: float) -> Pruned:
@@ -215,7 +200,7 @@ def _refuse_users(store: Store, claims: list[Claim]) -> None:
 def _remove(store: Store, parts: Iterable[Part]) -> None:
     """Remove parts of the store: the snapshots out of sight, then all off the disk."""
     parts = list(parts)
-    hidden = [_hidden(store, part.name) for part in parts if part.kind is Kind.SNAPSHOT]
+    hidden = [store.snapshots.hide(part.name) for part in parts if part.kind is Kind.SNAPSHOT]
     if hidden:
         # A loss of power shall not bring back a folder whose files are gone.
         sync_folder(store.snapshots.folder)
@@ -230,17 +215,6 @@ def _remove(store: Store, parts: Iterable[Part]) -> None:
                 remove_file(path)
     for folder in metadata_folders(store.root):
         _remove_if_empty(folder)
-
-
-def _hidden(store: Store, tree_digest: str) -> Path:
-    """Where a snapshot is out of sight, without the record of when it was verified."""
-    folder = store.snapshots.building_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / temporary_name("discarded-")
-    store.snapshots.forget(tree_digest)
-    with suppress(FileNotFoundError):
-        store.snapshots.path(tree_digest).rename(target)
-    return target
 
 
 def _remove_if_empty(folder: Path) -> None:

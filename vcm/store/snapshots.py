@@ -268,12 +268,16 @@ class SnapshotStore:
 
     def discard(self, tree_digest: str) -> None:
         """Take a snapshot away: out of sight at once, then off the disk."""
+        remove_folder(self.hide(tree_digest))
+
+    def hide(self, tree_digest: str) -> Path:
+        """Where a snapshot is out of sight, without the record of when it was verified."""
         self.forget(tree_digest)
-        doomed = self.building_folder / temporary_name("discarded-")
         self.building_folder.mkdir(parents=True, exist_ok=True)
+        hidden = self.building_folder / temporary_name("discarded-")
         with suppress(FileNotFoundError):
-            self.path(tree_digest).rename(doomed)
-        remove_folder(doomed)
+            self.path(tree_digest).rename(hidden)
+        return hidden
 
     def _recorded(self, tree_digest: str) -> dict[str, Stamp]:
         try:
