@@ -515,12 +515,37 @@ def test_manifest_and_lock_come_together_or_not_at_all(hf_repo, project, vcm, mo
     hf_repo("acme/frames", FRAMES, {"main": COMMIT})
 
     def interrupted(*_: object) -> bool:
-        assert (project / "models.toml").exists()
+        assert (project / "models.lock").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Project, "write_lock", interrupted)
+    monkeypatch.setattr(Project, "write_manifest", interrupted)
     assert vcm("import", "--hf-cache").code == 130
     assert list(project.iterdir()) == []
+
+
+def test_what_a_killed_import_has_left_is_gone_on_with(hf_repo, project, vcm, plain):
+    hf_repo("acme/frames", FRAMES, {"main": COMMIT})
+    assert vcm("import", "--hf-cache").code == 0
+    # The lock comes first. A manifest alone would be locked anew, at what the hub has by then.
+    (project / "models.toml").unlink()
+    assert vcm("import", "--hf-cache").code == 0
+    assert vcm("check").code == 0
+
+
+def test_a_lock_of_something_else_stays(hf_repo, project, vcm, plain):
+    hf_repo("acme/frames", FRAMES, {"main": COMMIT})
+    assert vcm("import", "--hf-cache").code == 0
+    (project / "models.toml").unlink()
+    before = (project / "models.lock").read_bytes()
+    hf_repo("acme/more", FRAMES, {"main": COMMIT})
+    result = vcm("import", "--hf-cache")
+    assert result.code == 2
+    assert plain(result.err).endswith(
+        "error: TMP/project/models.lock exists already\n"
+        "hint: move it away, or import into another folder with --project DIR\n"
+    )
+    assert (project / "models.lock").read_bytes() == before
+    assert not (project / "models.toml").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are another matter there")

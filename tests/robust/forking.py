@@ -55,8 +55,7 @@ def die_at(number: int, root: str) -> None:
     def count(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in TOUCHES:
             return
-        concerns = isinstance(arguments[0], int) or str(arguments[0]).startswith(root)
-        if concerns and counter.is_reached():
+        if concerns(arguments, root) and counter.is_reached():
             os.kill(os.getpid(), signal.SIGKILL)
 
     real_fsync = os.fsync
@@ -69,12 +68,17 @@ def die_at(number: int, root: str) -> None:
     sys.addaudithook(count)
 
 
-def break_at(name: str, number: int, error: int) -> None:
-    """Let a function of ``os`` fail, at its so-manieth call."""
+def concerns(arguments: tuple[Any, ...], root: str) -> bool:
+    """Whether a call is about something below ``root``, as far as its first argument tells."""
+    return isinstance(arguments[0], int) or str(arguments[0]).startswith(root)
+
+
+def break_at(name: str, number: int, error: int, root: str) -> None:
+    """Let a function of ``os`` fail, at its so-manieth call that is about something below ``root``."""
     counter, real = Counter(number), getattr(os, name)
 
     def broken(*arguments: Any, **options: Any) -> Any:
-        if number == 0 or counter.is_reached():
+        if concerns(arguments, root) and (number == 0 or counter.is_reached()):
             raise OSError(
                 error, os.strerror(error), *[str(each) for each in arguments[:1] if not isinstance(each, int)]
             )
@@ -83,13 +87,14 @@ def break_at(name: str, number: int, error: int) -> None:
     setattr(os, name, broken)
 
 
-def count_calls(name: str) -> list[None]:
-    """One entry for each call of a function of ``os`` from now on."""
+def count_calls(name: str, root: str) -> list[None]:
+    """One entry for each call of a function of ``os`` from now on that is about something below ``root``."""
     calls: list[None] = []
     real = getattr(os, name)
 
     def counted(*arguments: Any, **options: Any) -> Any:
-        calls.append(None)
+        if concerns(arguments, root):
+            calls.append(None)
         return real(*arguments, **options)
 
     setattr(os, name, counted)
@@ -112,10 +117,11 @@ def child(order: dict[str, Any]) -> None:
     if order.get("no_locks"):
         without_locks()
     if order.get("break"):
-        break_at(*order["break"])
+        name, number, error = order["break"]
+        break_at(name, number, error, order["root"])
     if order.get("die"):
         die_at(order["die"], order["root"])
-    calls = count_calls(order["count"]) if order.get("count") else []
+    calls = count_calls(order["count"], order["root"]) if order.get("count") else []
     sys.argv = ["vcm", *order["arguments"]]
     from vcm.__main__ import main
 

@@ -246,10 +246,11 @@ def importing(request: pytest.FixtureRequest) -> Scene:
         (folder / "refs" / "main").write_text(commit)
 
     def before() -> list[str | Path]:
-        # What stands there after a kill is whole: the one or the other.
+        # What stands there after a kill is whole, and the manifest never without its lock.
         stands = {path.name for path in project.iterdir() if path.suffix in (".toml", ".lock")}
-        assert stands in (set(), {"models.toml", "models.lock"}), stands
-        return ["sync", "--locked", "--offline", "--from", zoo.folder] if stands else ["import", "--hf-cache"]
+        assert stands in (set(), {"models.lock"}, {"models.toml", "models.lock"}), stands
+        done: list[str | Path] = ["sync", "--locked", "--offline", "--from", zoo.folder]
+        return done if "models.toml" in stands else ["import", "--hf-cache"]
 
     return Scene([], before=before)
 

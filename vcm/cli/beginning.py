@@ -154,22 +154,32 @@ def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
     return 0
 
 
-def _place_for_both() -> Project:
+def _place_for_both(made: Lock | None = None) -> Project:
+    """The project to import into, which has no manifest.
+
+    Args:
+        made: the only lock that may be there: a run that was killed before it wrote the manifest has left the same.
+    """
     project = _new_project(_EXISTS)
-    if project.lock_path.exists():
-        raise ConfigError(f"{project.lock_path} exists already", hint=_EXISTS)
+    refusal = ConfigError(f"{project.lock_path} exists already", hint=_EXISTS)
+    try:
+        there = project.lock()
+    except ConfigError:
+        raise refusal from None
+    if made is not None and there not in (None, made):
+        raise refusal
     return project
 
 
 def _write(project: Project, text: str, lock: Lock) -> None:
-    """Manifest and lock, or neither of them."""
-    _place_for_both()  # Hashing took its time: what somebody has put there meanwhile stays.
-    project.write_manifest(text.encode())
+    """Manifest and lock, or neither of them. After a kill, at most the lock: a manifest alone would be locked anew."""
+    _place_for_both(lock)  # Hashing took its time: what somebody has put there meanwhile stays.
+    project.write_lock(lock)
     try:
-        project.write_lock(lock)
+        project.write_manifest(text.encode())
     except BaseException:
         with suppress(OSError):
-            project.manifest_path.unlink()
+            project.lock_path.unlink()
         raise
 
 

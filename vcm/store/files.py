@@ -253,7 +253,7 @@ def _reflink(source: Path, target: Path) -> bool:
             os.fsync(writing.fileno())
     except OSError as error:
         if error.errno != errno.EEXIST:
-            with suppress(OSError):
+            with suppress(FileNotFoundError):
                 target.unlink()
         if error.errno in _FULL:
             raise

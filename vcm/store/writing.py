@@ -112,7 +112,8 @@ def _opened(path: Path) -> int:
         return os.open(path, flags, 0o600)
     except PermissionError:
         # Whoever was about to make a read-only blob of it was killed.
-        path.chmod(0o600)
+        with suppress(FileNotFoundError):
+            path.chmod(0o600)
         return os.open(path, flags, 0o600)
 
 
