@@ -33,7 +33,6 @@ def eager(monkeypatch):
     monkeypatch.setattr(transfer, "_FAST", 1 << 60)
     monkeypatch.setattr(transfer, "_WORTH_READING_AHEAD", 1)
     monkeypatch.setattr(transfer, "SEGMENT", PIECE)
-    monkeypatch.setattr(transfer, "ReadAhead", lambda fill, connections, buffers: ReadAhead(fill, connections, buffers))
 
 
 @pytest.fixture
@@ -100,7 +99,7 @@ def test_a_full_disk_ends_every_attempt(fetching, wanted, hub, eager, tmpfs):
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 503])
 def test_an_address_that_is_refused_is_made_anew(status, fetching, wanted, hub, eager):
     begin_slowly(hub)
-    hub.fail(Fault(origin="cdn", skip=4, times=3, status=status))
+    hub.fail(Fault(origin="cdn", skip=4, status=status))
     made = fetching()
     assert in_time(lambda: made.transfer.fetch(wanted)).bytes_fetched == len(DATA)
     assert made.waits == []
