@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -215,8 +215,9 @@ def _read(path: Path, buffer: memoryview, progress: Callable[[int], None]) -> tu
         # From before the reading: a write in between makes it another state.
         identity = _identity(os.fstat(stream.fileno()))
         if hasattr(os, "posix_fadvise"):
-            # The system reads further ahead: from a disk, up to twice as fast.
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            # The system reads further ahead: from a disk, up to twice as fast. It may have no use for advice.
+            with suppress(OSError):
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while count := stream.readinto(buffer):
             digest.update(buffer[:count])
             progress(count)
