@@ -462,10 +462,13 @@ def test_what_nobody_locks_cannot_be_repaired(both, vcm, cache, project, tmp_pat
 
 
 def test_what_cannot_be_fetched_again_is_removed(both, vcm, cache, assert_store_is_whole):
-    damage(cache, WEIGHTS)
+    path = damage(cache, WEIGHTS)
     done = vcm("--offline", "cache", "verify", "--repair")
     assert done.code == 1
     assert "error: frames/model.safetensors: not in the store, and this run is offline (4.1 kB)\n" in done.err
+    assert f"blob sha256:{path.name}: removed\n" in done.out
+    assert " of frames: removed\n" in done.out
+    assert "repaired" not in done.out
     assert snapshots(cache) == 1
     assert_store_is_whole()
 
