@@ -629,6 +629,16 @@ BAD_FILES: dict[str, tuple[Fault, str, str, int, str]] = {
         3,
         "NETWORK_ERROR",
     ),
+    "gone, or private": (
+        Fault(path=f"*/resolve/*/{WEIGHTS}", status=401, times=None),
+        "acme/frames at 123456789012: no such repo, or it is private",
+        (
+            "if it is private, set HF_TOKEN to a token that may read it; if it is gone, vcm sync --from DIR takes it "
+            "from a machine that has it, vcm lock --upgrade-model frames what there is today"
+        ),
+        3,
+        "NOT_FOUND",
+    ),
     "gone from the hub": (
         Fault(path=f"*/resolve/*/{WEIGHTS}", status=404, headers={"X-Error-Code": "EntryNotFound"}, times=None),
         "acme/frames at 123456789012: no such file",

@@ -318,6 +318,19 @@ def test_a_file_that_may_not_be_written(registry, file, monkeypatch):
     assert held(registry).status is ModelStatus.DOWNLOADING
 
 
+def test_a_file_that_may_not_be_read(file, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ModelRegistryError) as caught:
+        ModelRegistry(file).list_models()
+    assert str(caught.value) == f"cannot use {file}: permission denied"
+    assert caught.value.hint == f"see who may read {file}, then try again"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_leaves_the_old_file(registry, file, monkeypatch):
     registry.add_model(entry())

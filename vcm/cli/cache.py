@@ -17,7 +17,7 @@ from vcm.core.pruning import Kind, Part, Pruning, total_size, usage
 from vcm.core.wording import byte_count, counted, listed, short_commit
 from vcm.enforce import gate
 from vcm.errors import ConfigError
-from vcm.settings import cache_folder, project_folder
+from vcm.settings import cache_folder, is_cache_named, project_folder
 from vcm.store.project import find_project
 from vcm.store.store import Store
 
@@ -76,7 +76,8 @@ def cache(
 
 def _open_store() -> Store:
     """The store that is meant: that of the project, or outside of any the user's own."""
-    if options().cache_dir is not None:
+    if is_cache_named(options().cache_dir):
+        # Whoever cleans up shall not have to mend a project's manifest first.
         return Store(cache_folder(argument=options().cache_dir))
     if options().project is None and project_folder() is None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from vcm.cli import output
@@ -31,7 +32,7 @@ def verify_store(store: Store, *, repair: bool, json: bool) -> int:
     elif not found.is_whole:
         errors = [_damage(found)]
     names = {model.tree_digest: model.name for model in projects.models}
-    rows = list(_damage_rows(found, removed, names))
+    rows = list(_damage_rows(store, found, removed, names))
     if json:
         document = {"ok": not errors, "blobs": found.blobs, "snapshots": found.snapshots, "bytes": found.size}
         output.print_json({**document, "damaged": rows}, errors)
@@ -59,16 +60,20 @@ def _damage(found: Integrity) -> ModelChecksumError:
     )
 
 
-def _damage_rows(found: Integrity, removed: Integrity | None, names: dict[str, str]) -> Iterable[dict[str, Any]]:
-    kinds: tuple[tuple[str, Callable[[Integrity], tuple[str, ...]]], ...] = (
-        ("blob", lambda each: each.damaged_blobs),
-        ("snapshot", lambda each: each.damaged_snapshots),
+def _damage_rows(
+    store: Store, found: Integrity, removed: Integrity | None, names: dict[str, str]
+) -> Iterable[dict[str, Any]]:
+    kinds: tuple[tuple[str, Callable[[Integrity], tuple[str, ...]], Callable[[str], Path]], ...] = (
+        ("blob", lambda each: each.damaged_blobs, store.blobs.path),
+        ("snapshot", lambda each: each.damaged_snapshots, store.snapshots.path),
     )
-    for kind, damaged in kinds:
+    for kind, damaged, path in kinds:
         for digest in damaged(found):
             status = "damaged"
             if removed is not None:
-                status = "removed" if digest in damaged(removed) else "repaired"
+                # A repair that failed has taken the wrong bytes away before there was anything to take.
+                is_whole = digest not in damaged(removed) and path(digest).exists()
+                status = "repaired" if is_whole else "removed"
             yield {"kind": kind, "digest": f"sha256:{digest}", "name": names.get(digest), "status": status}
 
 

@@ -17,6 +17,7 @@ from vcm.hub.addresses import origin
 from vcm.hub.body import Answer
 from vcm.hub.client import HubClient
 from vcm.hub.faults import NetworkFaultError
+from vcm.hub.refusals import RepoNotFoundError
 from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
 from vcm.install.ahead import BUFFERS, CONNECTIONS, SEGMENT, ReadAhead, Segment
 from vcm.install.hashing import Buffers
@@ -295,9 +296,16 @@ def _refuse_page(answer: Answer, wanted: WantedFile) -> None:
 def _as_download_error(error: RegistryError, wanted: WantedFile) -> ModelDownloadError:
     hint = error.hint
     if error.error_code == NOT_FOUND and wanted.repo and wanted.sha256 and wanted.size is not None:
-        hint = (
-            "what was locked is gone from the hub: vcm sync --from DIR takes it from a machine that has it, "
+        ways = (
+            "vcm sync --from DIR takes it from a machine that has it, "
             f"vcm lock --upgrade-model {wanted.model} what there is today"
+        )
+        # To whoever may not read it, a private repo looks like one that is gone.
+        is_hidden = isinstance(error, RepoNotFoundError)
+        hint = (
+            f"if it is private, set HF_TOKEN to a token that may read it; if it is gone, {ways}"
+            if is_hidden
+            else (f"what was locked is gone from the hub: {ways}")
         )
     return ModelDownloadError(
         error.message,

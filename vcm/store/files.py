@@ -32,6 +32,10 @@ _without_reflinks: set[tuple[int, int]] = set()
 def disk_errors(place: Path, hint: str = "") -> Iterator[None]:
     """Turn the operating system's errors into ours, naming the place.
 
+    Args:
+        place: what is read or written.
+        hint: what to do where the system refuses; by default as for the store, whose folder can be another one.
+
     Raises:
         DiskSpaceError: the file system is full, or the quota used up.
         VcmError: with PERMISSION_ERROR for everything else the system refuses.
@@ -45,7 +49,8 @@ def disk_errors(place: Path, hint: str = "") -> Iterator[None]:
                 f"no space left for {place} ({byte_count(free)} free)",
                 needed=0,
                 free=free,
-                hint="free some space or choose another folder with --cache-dir, then run the command again",
+                hint=f"free some space{'' if hint else ' or choose another folder with --cache-dir'}, "
+                "then run the command again",
             ) from error
         reason = "permission denied" if error.errno in _REFUSED else system_reason(error)
         if error.errno == errno.EROFS:

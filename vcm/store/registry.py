@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional
 
 from vcm.core.installed import Document, drop_snapshots, forget_projects, parse_registry, record_models
 from vcm.core.lock import LockedModel
@@ -298,7 +298,7 @@ class ModelRegistry:
                 release()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, verb: Literal["read", "write"] = "write") -> Iterator[None]:
         try:
             with disk_errors(self.registry_file):
                 yield
@@ -308,12 +308,13 @@ class ModelRegistry:
             raise ModelRegistryError(
                 error.message,
                 error_code=error.error_code,
-                hint=f"make room, or see who may write {self.registry_file}, then try again",
+                hint=f"{'make room, or ' if verb == 'write' else ''}see who may {verb} {self.registry_file}, "
+                "then try again",
             ) from error
 
     def _read(self) -> bytes | None:
         """The file's bytes; None where there is none."""
-        with self._errors():
+        with self._errors("read"):
             try:
                 # Opening a pipe would wait for ever.
                 if not stat.S_ISREG(os.stat(self.registry_file).st_mode):  # noqa: PTH116

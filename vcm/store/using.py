@@ -115,6 +115,6 @@ class StoreUse:
         except VcmError as error:
             if not quiet:
                 self._notice(
-                    "the store cannot take down that this project uses it, so that vcm cache prune may remove its "
+                    "the store cannot take down that this project uses it, so vcm cache prune may remove its "
                     f"models: {error}"
                 )
