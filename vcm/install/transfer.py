@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event, Lock
 
+from vcm.core.digest import CHUNK
 from vcm.core.reporter import Reporter
 from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, ModelChecksumError, ModelDownloadError, RegistryError
 from vcm.hub.addresses import origin
@@ -30,6 +31,8 @@ _WHOLE = 200
 _FORBIDDEN = 403
 _NOT_SATISFIABLE = 416
 
+_MOST_BUFFERS = 64
+"""More than there are connections at a time: with a small file, nobody waits for one."""
 _LOOK_SECONDS = 1.0
 _FAST = 256 << 20
 """Bytes a second, about what one thread can hash: over a faster connection, a second one brings nothing."""
@@ -59,6 +62,7 @@ class Transfer:
         self._refusals: dict[str, RegistryError | None] = {}
         self._checking_access = Lock()
         self._pieces = Buffers(BUFFERS, SEGMENT)
+        self._buffers = Buffers(_MOST_BUFFERS, CHUNK)
         self._counting = Lock()
         self._files = 0
 
@@ -107,7 +111,7 @@ class Transfer:
             raise _as_download_error(refusal, wanted)
 
     def _fetch_exclusively(self, wanted: WantedFile) -> Fetched:
-        with Partial(self._blobs.partial_path(wanted.sha256), wanted) as partial, self._counted():
+        with Partial(self._blobs.partial_path(wanted.sha256), wanted, self._buffers) as partial, self._counted():
             self._reporter.file_started(wanted.label, wanted.size or 0, 0)
             try:
                 partial.take_up(lambda count: self._kept(wanted, count))
