@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vcm.install.transfer import Transfer
 
 LARGE_FILES_AT_ONCE = 8
-SMALL_FILES_AT_ONCE = 16
+SMALL_FILES_AT_ONCE = 20
 """Of a small file most of the time goes by until the first byte comes, which costs neither memory nor the processor."""
 _FILES_SHOWN = 5
 
