@@ -205,6 +205,7 @@ def test_prune_a_model_that_is_not_required_any_more(both, vcm, cache, aged, ass
     assert freed > 8200
     assert document == {
         "dry_run": True,
+        "bytes_linked_elsewhere": 0,
         "snapshots": 1,
         "blobs": 2,
         "partial": 0,
@@ -231,6 +232,22 @@ def test_prune_a_model_that_is_not_required_any_more(both, vcm, cache, aged, ass
     assert [row["repo"] for row in json.loads(vcm("cache", "list", "--json").out)["models"]] == ["acme/frames"]
     assert vcm("cache", "prune").out == f"Nothing to prune in {cache}\n"
     assert hub.requests == []
+
+
+def test_prune_says_what_files_outside_of_the_store_keep(both, vcm, cache, aged, tmp_path):
+    assert vcm("remove", "audio").code == 0
+    aged()
+    (snapshot,) = [path for path in (cache / "snapshots").iterdir() if not (path / "config.json").exists()]
+    os.link(snapshot / "model.safetensors", tmp_path / "elsewhere")
+    share = (tmp_path / "elsewhere").stat().st_size
+    document = json.loads(vcm("cache", "prune", "--dry-run", "--json").out)
+    assert document["bytes_linked_elsewhere"] == share
+
+    done = vcm("cache", "prune").out.splitlines()
+
+    assert done[0].endswith(": 1 model, 2 blobs and 1 small file")
+    assert done[1] == f"{share / 1000:.1f} kB more stay on the disk: files outside of the store share them"
+    assert (tmp_path / "elsewhere").stat().st_size == share
 
 
 def test_what_another_project_locks_stays(both, vcm, cache, another, aged, project):
@@ -302,8 +319,7 @@ def test_a_lock_that_cannot_be_read_stops_prune(damage, both, vcm, another, cach
     folder = another('[models.frames]\nrepo = "acme/frames"\n')
     (folder / "models.lock").unlink()
     if damage == "text":
-        (folder / "models.lock").write_text("lock-version = 1\n<<<<<<< HEAD\n")
-    elif damage == "pipe":
+        (folder / "models.lock").write_text("lock-version = 1\n    elif damage == "pipe":
         os.mkfifo(folder / "models.lock")
     else:
         (folder / "models.lock").mkdir()
@@ -345,6 +361,7 @@ def test_a_registry_that_cannot_be_read_stops_prune(both, vcm, cache):
     )
 
 
+<<<<<<< HEAD
 def test_a_store_that_does_not_know_its_projects_is_not_pruned(both, vcm, cache):
     """As one that an older vcm has filled, or whose damaged record was moved away."""
     (cache / "registry.json").unlink()
@@ -363,6 +380,25 @@ def test_a_store_that_does_not_know_its_projects_is_not_pruned(both, vcm, cache)
     assert snapshots(cache) == 2
     assert vcm("sync").code == 0
     assert vcm("cache", "prune").out.startswith("Nothing to prune in ")
+
+
+def test_a_process_that_hangs_with_the_registry_is_waited_for_once(wants_frames, vcm, cache, monkeypatch):
+    from filelock import FileLock
+
+    cache.mkdir()
+    monkeypatch.setattr("vcm.store.registry._PATIENCE_SECONDS", 0.1)
+    waits = []
+    acquire = FileLock.acquire
+
+    def counted(lock: FileLock) -> object:
+        waits.append(lock.lock_file)
+        return acquire(lock)
+
+    with FileLock(f"{cache}/registry.json.lock"):
+        monkeypatch.setattr(FileLock, "acquire", counted)
+        synced = vcm("sync")
+    assert (synced.code, waits.count(f"{cache}/registry.json.lock")) == (0, 1)
+    assert synced.err.count("registry.json has been held by another process for 0 s\n") == 1
 
 
 def test_prune_leaves_what_is_not_vcms(both, vcm, cache, project, tmp_path):
@@ -420,7 +456,14 @@ def test_clean_json(both, vcm):
     document = json.loads(vcm("cache", "clean", "--json").out)
     assert document.pop("bytes_freed") > 12308
     assert document.pop("answers") > 0
-    assert document == {"dry_run": False, "snapshots": 2, "blobs": 5, "partial": 0, "leftovers": 0}
+    assert document == {
+        "dry_run": False,
+        "bytes_linked_elsewhere": 0,
+        "snapshots": 2,
+        "blobs": 5,
+        "partial": 0,
+        "leftovers": 0,
+    }
 
 
 def test_clean_beside_a_running_vcm(both, vcm, cache):

@@ -277,7 +277,12 @@ _SHOWN = {
 
 def _removed_document(removed: Pruning, *, dry_run: bool) -> dict[str, Any]:
     counts = {key: len(removed.dropped(kind)) for kind, (_, key) in _SHOWN.items()}
-    return {"dry_run": dry_run, "bytes_freed": removed.freed, **counts}
+    return {
+        "dry_run": dry_run,
+        "bytes_freed": removed.freed,
+        "bytes_linked_elsewhere": removed.linked_elsewhere,
+        **counts,
+    }
 
 
 def _print_removed(removed: Pruning, *, dry_run: bool) -> None:
@@ -285,3 +290,6 @@ def _print_removed(removed: Pruning, *, dry_run: bool) -> None:
     others = len(removed.drop) - sum(count for count, _ in counts)
     shown = [counted(count, noun) for count, noun in (*counts, (others, "small file")) if count]
     print(f"{'Would free' if dry_run else 'Freed'} {byte_count(removed.freed)}: {listed(shown)}")
+    if removed.linked_elsewhere:
+        # Said because the sizes of what goes do not add up to what the disk gets back.
+        print(f"{byte_count(removed.linked_elsewhere)} more stay on the disk: files outside of the store share them")
