@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Result
 from vcm.core.lock import parse_lock
+from vcm.store.exclusion import lock, try_lock
 from vcm.store.leases import Leases
 from vcm.store.store import Store
 
@@ -319,7 +320,8 @@ def test_a_lock_that_cannot_be_read_stops_prune(damage, both, vcm, another, cach
     folder = another('[models.frames]\nrepo = "acme/frames"\n')
     (folder / "models.lock").unlink()
     if damage == "text":
-        (folder / "models.lock").write_text("lock-version = 1\n    elif damage == "pipe":
+        (folder / "models.lock").write_text("lock-version = 1\n<<<<<<< HEAD\n")
+    elif damage == "pipe":
         os.mkfifo(folder / "models.lock")
     else:
         (folder / "models.lock").mkdir()
@@ -361,7 +363,6 @@ def test_a_registry_that_cannot_be_read_stops_prune(both, vcm, cache):
     )
 
 
-<<<<<<< HEAD
 def test_a_store_that_does_not_know_its_projects_is_not_pruned(both, vcm, cache):
     """As one that an older vcm has filled, or whose damaged record was moved away."""
     (cache / "registry.json").unlink()
@@ -383,21 +384,21 @@ def test_a_store_that_does_not_know_its_projects_is_not_pruned(both, vcm, cache)
 
 
 def test_a_process_that_hangs_with_the_registry_is_waited_for_once(wants_frames, vcm, cache, monkeypatch):
-    from filelock import FileLock
-
     cache.mkdir()
+    place = cache / "registry.json.lock"
     monkeypatch.setattr("vcm.store.registry._PATIENCE_SECONDS", 0.1)
     waits = []
-    acquire = FileLock.acquire
 
-    def counted(lock: FileLock) -> object:
-        waits.append(lock.lock_file)
-        return acquire(lock)
+    def counted(path, *rest, **named):
+        waits.append(path)
+        return lock(path, *rest, **named)
 
-    with FileLock(f"{cache}/registry.json.lock"):
-        monkeypatch.setattr(FileLock, "acquire", counted)
-        synced = vcm("sync")
-    assert (synced.code, waits.count(f"{cache}/registry.json.lock")) == (0, 1)
+    release = try_lock(place)
+    assert release is not None
+    monkeypatch.setattr("vcm.store.registry.lock", counted)
+    synced = vcm("sync")
+    release()
+    assert (synced.code, waits.count(place)) == (0, 1)
     assert synced.err.count("registry.json has been held by another process for 0 s\n") == 1
 
 
