@@ -520,8 +520,8 @@ def test_what_nobody_foresaw_reaches_the_caller(gpt2, downloader, monkeypatch):
 
 @pytest.fixture
 def slow(hub: HubSimulator, gpt2: SimulatedRepo) -> Iterator[HubSimulator]:
-    """A hub that stops in the middle of the weights, until faults are cleared or two seconds are over."""
-    hub.fail(Fault(origin="cdn", stall_after=1_500_000, delay=2, times=1))
+    """A hub that stops in the middle of the weights, until faults are cleared or one second is over."""
+    hub.fail(Fault(origin="cdn", stall_after=1_500_000, delay=1, times=1))
     yield hub
     hub.clear_faults()
 

@@ -12,9 +12,9 @@ The map, from the rules to the terminal; each package may import what stands abo
     errors, version   every error; the version
     core              the rules: manifest, lock, selection, policy, plan; values in, values out
     settings          the one reader of the environment
-    store             the disk: blobs, snapshots, project files, caches
+    store             the disk: blobs, snapshots, project files, caches; who else uses them
     hub               the network: HTTP, the hub's API
-    install           bytes → store: transfers, syncing, adopting
+    install           bytes → store: taken from this machine, else fetched
     resolve           hub → lock: choosing, following, what has changed since
     session           one run over one project: what to ask, what to install
     downloader        ModelDownloader: the same for one model of the hub, without a project

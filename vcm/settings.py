@@ -182,6 +182,11 @@ def _expanded(text: str) -> Path:
     return Path(os.path.expandvars(os.path.expanduser(text)))  # noqa: PTH111
 
 
+def is_cache_named(argument: str | Path | None) -> bool:
+    """Whether the argument or VCM_CACHE_DIR names the store's folder, whatever a manifest says."""
+    return bool(argument or os.environ.get("VCM_CACHE_DIR"))
+
+
 def cache_folder(
     *,
     argument: str | Path | None = None,

@@ -197,6 +197,20 @@ def test_a_folder_called_models_lock(wants_frames, project, vcm, plain):
     assert vcm("sync").code == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["models.toml", "models.lock"])
+def test_a_pipe_keeps_nobody_waiting(name, wants_frames, project, vcm, plain):
+    (project / name).unlink(missing_ok=True)
+    os.mkfifo(project / name)
+    for arguments in (["lock"], ["sync"], ["check"]):
+        result = vcm(*arguments)
+        assert (result.code, result.out, plain(result.err)) == (
+            5,
+            "",
+            f"error: cannot read TMP/project/{name}: no regular file\nhint: check that it is a file you may read\n",
+        )
+
+
 DAMAGED = "take one whole version of it from version control, then run vcm lock"
 FOREIGN = ("models.lock: not a vcm lock", "it was left untouched: move it away, or run vcm in another folder")
 
@@ -614,6 +628,16 @@ BAD_FILES: dict[str, tuple[Fault, str, str, int, str]] = {
         "the hub or a proxy is set up wrongly: check HF_ENDPOINT",
         3,
         "NETWORK_ERROR",
+    ),
+    "gone, or private": (
+        Fault(path=f"*/resolve/*/{WEIGHTS}", status=401, times=None),
+        "acme/frames at 123456789012: no such repo, or it is private",
+        (
+            "if it is private, set HF_TOKEN to a token that may read it; if it is gone, vcm sync --from DIR takes it "
+            "from a machine that has it, vcm lock --upgrade-model frames what there is today"
+        ),
+        3,
+        "NOT_FOUND",
     ),
     "gone from the hub": (
         Fault(path=f"*/resolve/*/{WEIGHTS}", status=404, headers={"X-Error-Code": "EntryNotFound"}, times=None),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Result
 from vcm.core.lock import parse_lock
+from vcm.store.exclusion import lock, try_lock
 from vcm.store.leases import Leases
 from vcm.store.store import Store
 
@@ -87,8 +88,11 @@ def test_dir_of_a_project(vcm, manifest, tmp_path, monkeypatch, project):
     assert vcm("cache", "dir").out == f"{tmp_path}/own\n"
 
 
-def test_dir_where_the_manifest_is_damaged(vcm, manifest, tmp_path):
+def test_dir_where_the_manifest_is_damaged(vcm, manifest, tmp_path, cache, monkeypatch):
     manifest("[models")
+    assert vcm("cache", "dir").out == f"{cache}\n"
+    assert vcm("cache", "prune").out == f"Nothing to prune in {cache}\n"
+    monkeypatch.delenv("VCM_CACHE_DIR")
     assert vcm("cache", "dir").code == 2
     assert vcm("cache", "dir", "--cache-dir", tmp_path / "given").out == f"{tmp_path}/given\n"
 
@@ -202,6 +206,7 @@ def test_prune_a_model_that_is_not_required_any_more(both, vcm, cache, aged, ass
     assert freed > 8200
     assert document == {
         "dry_run": True,
+        "bytes_linked_elsewhere": 0,
         "snapshots": 1,
         "blobs": 2,
         "partial": 0,
@@ -228,6 +233,22 @@ def test_prune_a_model_that_is_not_required_any_more(both, vcm, cache, aged, ass
     assert [row["repo"] for row in json.loads(vcm("cache", "list", "--json").out)["models"]] == ["acme/frames"]
     assert vcm("cache", "prune").out == f"Nothing to prune in {cache}\n"
     assert hub.requests == []
+
+
+def test_prune_says_what_files_outside_of_the_store_keep(both, vcm, cache, aged, tmp_path):
+    assert vcm("remove", "audio").code == 0
+    aged()
+    (snapshot,) = [path for path in (cache / "snapshots").iterdir() if not (path / "config.json").exists()]
+    os.link(snapshot / "model.safetensors", tmp_path / "elsewhere")
+    share = (tmp_path / "elsewhere").stat().st_size
+    document = json.loads(vcm("cache", "prune", "--dry-run", "--json").out)
+    assert document["bytes_linked_elsewhere"] == share
+
+    done = vcm("cache", "prune").out.splitlines()
+
+    assert done[0].endswith(": 1 model, 2 blobs and 1 small file")
+    assert done[1] == f"{share / 1000:.1f} kB more stay on the disk: files outside of the store share them"
+    assert (tmp_path / "elsewhere").stat().st_size == share
 
 
 def test_what_another_project_locks_stays(both, vcm, cache, another, aged, project):
@@ -337,7 +358,48 @@ def test_a_registry_that_cannot_be_read_stops_prune(both, vcm, cache):
     assert snapshots(cache) == 2
     synced = vcm("sync")
     assert synced.code == 0
-    assert "note: the store cannot take down that this project uses it" in synced.err
+    assert (
+        "note: the store cannot take down that this project uses it, so vcm cache prune may remove its " in synced.err
+    )
+
+
+def test_a_store_that_does_not_know_its_projects_is_not_pruned(both, vcm, cache):
+    """As one that an older vcm has filled, or whose damaged record was moved away."""
+    (cache / "registry.json").unlink()
+    result = vcm("cache", "prune")
+    assert (result.code, result.out, result.err) == (
+        2,
+        "",
+        (
+            "error: nothing was pruned: this store has models, and no record of the projects that use them\n"
+            "hint: run vcm sync once in each project that uses it, then prune; vcm cache clean removes everything\n"
+        ),
+    )
+    assert vcm("cache", "prune", "--dry-run").out == (
+        "Would prune nothing: this store has models, and no record of the projects that use them\n"
+    )
+    assert snapshots(cache) == 2
+    assert vcm("sync").code == 0
+    assert vcm("cache", "prune").out.startswith("Nothing to prune in ")
+
+
+def test_a_process_that_hangs_with_the_registry_is_waited_for_once(wants_frames, vcm, cache, monkeypatch):
+    cache.mkdir()
+    place = cache / "registry.json.lock"
+    monkeypatch.setattr("vcm.store.registry._PATIENCE_SECONDS", 0.1)
+    waits = []
+
+    def counted(path, *rest, **named):
+        waits.append(path)
+        return lock(path, *rest, **named)
+
+    release = try_lock(place)
+    assert release is not None
+    monkeypatch.setattr("vcm.store.registry.lock", counted)
+    synced = vcm("sync")
+    release()
+    assert (synced.code, waits.count(place)) == (0, 1)
+    assert synced.err.count("registry.json has been held by another process for 0 s\n") == 1
 
 
 def test_prune_leaves_what_is_not_vcms(both, vcm, cache, project, tmp_path):
@@ -395,7 +457,14 @@ def test_clean_json(both, vcm):
     document = json.loads(vcm("cache", "clean", "--json").out)
     assert document.pop("bytes_freed") > 12308
     assert document.pop("answers") > 0
-    assert document == {"dry_run": False, "snapshots": 2, "blobs": 5, "partial": 0, "leftovers": 0}
+    assert document == {
+        "dry_run": False,
+        "bytes_linked_elsewhere": 0,
+        "snapshots": 2,
+        "blobs": 5,
+        "partial": 0,
+        "leftovers": 0,
+    }
 
 
 def test_clean_beside_a_running_vcm(both, vcm, cache):
@@ -462,10 +531,13 @@ def test_what_nobody_locks_cannot_be_repaired(both, vcm, cache, project, tmp_pat
 
 
 def test_what_cannot_be_fetched_again_is_removed(both, vcm, cache, assert_store_is_whole):
-    damage(cache, WEIGHTS)
+    path = damage(cache, WEIGHTS)
     done = vcm("--offline", "cache", "verify", "--repair")
     assert done.code == 1
     assert "error: frames/model.safetensors: not in the store, and this run is offline (4.1 kB)\n" in done.err
+    assert f"blob sha256:{path.name}: removed\n" in done.out
+    assert " of frames: removed\n" in done.out
+    assert "repaired" not in done.out
     assert snapshots(cache) == 1
     assert_store_is_whole()
 

@@ -281,8 +281,10 @@ def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatc
         _, err = process.communicate(timeout=10)
         assert time.monotonic() - started < 1.5
         assert "Traceback" not in err
-        assert process.returncode in (0, 128 + ending)
-        codes[process.returncode] += 1
+        # Killed by the signal itself only where Python is shutting down, and has no handlers any more.
+        code = 128 + ending if process.returncode == -ending else process.returncode
+        assert code in (0, 128 + ending)
+        codes[code] += 1
         for blob in (cache / "blobs" / "sha256").glob("*"):
             assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
     assert codes[130] + codes[143] >= 6

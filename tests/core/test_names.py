@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Callable
+from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given, settings
@@ -208,6 +209,90 @@ def test_a_path_that_passes_stays_inside(text):
     assert not {"", ".", ".."}.intersection(text.split("/"))
     assert not {"\\", "\x00"}.intersection(text)
     assert text.encode().decode() == text
+
+
+reserved = st.sampled_from(
+    [
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        "conin$",
+        "conout$",
+        *(f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"),
+    ]
+)
+cased = st.tuples(reserved, st.randoms(use_true_random=False)).map(
+    lambda drawn: "".join(drawn[1].choice((letter.lower(), letter.upper())) for letter in drawn[0])
+)
+
+
+@CALM
+@given(
+    cased,
+    st.sampled_from(["", " ", "  ", ".", ". .", ".txt", ".tar.gz", " .txt", "..", ":", ":stream", ".x:y"]),
+    st.sampled_from(["", "a/", "a b/c/"]),
+    st.sampled_from(["", "/x"]),
+)
+def test_no_device_of_windows_is_a_path(name, end, before, after):
+    refused(names.portable_file_path, f"{before}{name}{end}{after}")
+
+
+tricky = (
+    st.text('aZ.:/\\ ~$¹²³*?<>|"\x00\t\u00a0\u200b\u0130\u0131ß\u017fé\u0301', max_size=10)
+    | cased
+    | st.text(max_size=12)
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(tricky, min_size=1, max_size=4).map("/".join))
+def test_what_passes_is_the_same_path_on_every_system(text):
+    if names.if_valid(text, names.portable_file_path) is None:
+        return
+    for system in (PurePosixPath, PureWindowsPath):
+        path = system("C:/root") / text
+        assert path.relative_to("C:/root").parts == tuple(text.split("/"))
+        assert not system(text).is_reserved()
+        assert not system(text).is_absolute()
+    # Windows drops what stands at the end of a name.
+    assert all(part == part.rstrip(". ") for part in text.split("/"))
+    assert len(text.encode()) <= 1024
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["C:/x", "c:x", "//server/share/x", "\\\\?\\C:\\x", "\\\\.\\NUL", "x:stream", "x::$DATA", "a/b:c/d", "~", "~me/x"],
+)
+def test_no_other_way_out_of_the_folder(text):
+    refused(names.portable_file_path, text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("i", "\u0131"),  # Windows compares upper-case letters
+        ("I", "\u0131"),
+        ("\u0130", "i\u0307"),
+        ("ß", "SS"),
+        ("ẞ", "ß"),
+        ("\u017f", "S"),
+        ("µ", "\u039c"),
+        ("ﬁ", "FI"),
+        ("Å", "\u212b"),
+        ("\u1e9e\u0301", "ss\u0301"),
+    ],
+)
+def test_letters_that_some_system_takes_for_one(one, other):
+    assert names.first_collision([f"a/{one}.bin", f"a/{other}.bin"]) is not None
+
+
+def test_every_letter_collides_with_its_other_forms():
+    for number in range(0x80, 0x2FFFF):
+        letter = chr(number)
+        forms = {letter.lower(), letter.upper(), letter.title(), letter.casefold(), letter.swapcase()}
+        for form in forms - {letter}:
+            assert names.first_collision([letter, form]) is not None, hex(number)
 
 
 @pytest.mark.parametrize(

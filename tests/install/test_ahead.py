@@ -93,6 +93,16 @@ def test_a_fast_connection_stays_alone(hub, fetching, wanted, monkeypatch):
     assert_whole(made)
 
 
+@pytest.mark.parametrize("header", [("Accept-Ranges", None), ("RateLimit", '"resolvers";r=90;t=60')])
+def test_a_server_that_knows_no_parts_or_counts_requests_is_asked_once(header, hub, fetching, wanted):
+    hub.clear_faults()
+    hub.fail(Fault(origin="cdn", rate=2_000_000, headers=dict([header])))
+    made = fetching()
+    made.transfer.fetch(wanted)
+    assert ranges(hub) == [""]
+    assert_whole(made)
+
+
 def test_many_files_at_once_share_the_connections(hub, fetching, impatient):
     contents = {f"{name}.safetensors": hashlib.shake_128(name.encode()).digest(1_000_000) for name in "abcdefgh"}
     repo = hub.add_repo("acme/m", contents)
@@ -236,7 +246,7 @@ def test_pieces_come_in_order_and_in_so_many_buffers(size, start, piece, connect
         found += segment.buffer[: segment.size]
         pool.give_back(segment.buffer)
     assert bytes(found) == data
-    assert most[0] <= min(buffers, 8)
+    assert most[0] <= min(buffers, 9)
 
 
 def test_after_a_failure_no_piece_comes_any_more():

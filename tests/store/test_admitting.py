@@ -155,3 +155,11 @@ def test_what_was_found_out_is_remembered(may_link, blobs, source):
     hasher = Hasher()
     refusal(blobs, source, Claim(sha256="0" * 64), may_link=may_link, hasher=hasher)
     assert hasher.known(source) == DIGEST
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no such files")
+def test_what_says_that_it_is_empty_is_not_read(blobs):
+    """In a folder such as ``/``, that may be a file of the system, which keeps its reader until there is something."""
+    digest = hashlib.sha256().hexdigest()
+    assert admit(blobs, Path("/proc/self/status"), Claim(sha256=digest, size=0)) == (digest, 0)
+    assert blobs.path(digest).read_bytes() == b""

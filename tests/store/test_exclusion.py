@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 from pathlib import Path
+from threading import Event, Timer
 
 import pytest
 
@@ -36,6 +37,19 @@ def test_a_lock_keeps_a_second_one_out(try_lock, tmp_path):
     again = try_lock(path)
     assert again is not None
     again()
+
+
+def test_it_is_waited_for(try_lock, tmp_path):
+    path = tmp_path / "made" / "x.lock"
+    release = exclusion.lock(path)
+    with pytest.raises(TimeoutError):
+        exclusion.lock(path, patience=0.03)
+    cancelled = Event()
+    cancelled.set()
+    with pytest.raises(KeyboardInterrupt):
+        exclusion.lock(path, cancelled)
+    Timer(0.05, release).start()
+    exclusion.lock(path)()
 
 
 def test_locks_work_here(try_lock, tmp_path):
@@ -82,6 +96,12 @@ def test_a_folder_that_cannot_be_written_is_another_matter(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(NotADirectoryError):
         locks_work(tmp_path / "file")
+
+
+def test_without_locks_nobody_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for release in (exclusion.lock(tmp_path / "x.lock"), exclusion.lock(tmp_path / "x.lock")):
+        release()
 
 
 def test_without_locks_nobody_waits_and_nobody_shares_a_partial_file(tmp_path, monkeypatch):

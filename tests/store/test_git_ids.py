@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vcm.core.digest import git_blob_hash
-from vcm.store.git_ids import GitIds, hash_both_ways
+from vcm.store.git_ids import GitIds, digest_of
 
 OID, SHA256 = "a" * 40, "b" * 64
 
@@ -98,12 +98,14 @@ def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
     assert GitIds(tmp_path).find(OID, 12) is None
 
 
-def test_both_hashes_of_a_file(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_with_a_git_blob_id(tmp_path: Path) -> None:
     data = b"x" * 3_000_000
     (tmp_path / "file").write_bytes(data)
     git = git_blob_hash(len(data))
     git.update(data)
-    assert hash_both_ways(tmp_path / "file", len(data)) == (git.hexdigest(), hashlib.sha256(data).hexdigest())
-    assert hash_both_ways(tmp_path / "file", len(data) + 1) is None
-    assert hash_both_ways(tmp_path / "absent", 1) is None
-    assert hash_both_ways(tmp_path, 1) is None
+    oid = git.hexdigest()
+    assert digest_of(tmp_path / "file", oid, len(data)) == hashlib.sha256(data).hexdigest()
+    assert digest_of(tmp_path / "file", OID, len(data)) is None
+    assert digest_of(tmp_path / "file", oid, len(data) + 1) is None
+    assert digest_of(tmp_path / "absent", oid, 1) is None
+    assert digest_of(tmp_path, oid, 1) is None

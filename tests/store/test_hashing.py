@@ -152,6 +152,15 @@ def test_what_takes_a_while_is_announced(size, announced, tasks, tmp_path):
     assert (notes.progress["large"], notes.finished_files) == (size, ["large"])
 
 
+def test_what_is_announced_is_what_is_told_of(tmp_path):
+    jobs = [sparse(tmp_path / "one", WORTH_TELLING), ("two", tmp_path / "two")]
+    os.link(tmp_path / "one", tmp_path / "two")
+    notes = Notes()
+    Hasher().digests(jobs, notes)
+    assert notes.tasks == [("hashing 2 files", 2 * WORTH_TELLING)]
+    assert sum(notes.progress.values()) == 2 * WORTH_TELLING
+
+
 @pytest.mark.parametrize("how", ["cancelled", "ctrl-c"])
 def test_it_ends_at_once_when_it_is_called_off(how, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 3)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vcm.core.pruning import Kind
-from vcm.store.inventory import FOLDERS, take_inventory, walk
+from vcm.store.files import walk
+from vcm.store.inventory import FOLDERS, take_inventory
 from vcm.store.leases import Leases
 
 HEX = "ab" * 32

@@ -243,7 +243,7 @@ def test_read_projects(store, tmp_path):
     ((folder, error),) = found.unreadable
     assert (folder, error.message) == (damaged, "models.lock: not a vcm lock")
     with pytest.raises(VcmError) as raised:
-        found.refuse_unreadable()
+        found.refuse_uncertain()
     assert raised.value.message == "nothing was pruned: what a project needs cannot be read"
     assert raised.value.details == (f"{damaged}: models.lock: not a vcm lock",)
     assert raised.value.hint == f"put it right, or remove {damaged / 'models.lock'} if nobody needs it"
@@ -252,6 +252,8 @@ def test_read_projects(store, tmp_path):
 def test_prunable_bytes(store, tmp_path):
     assert prunable_bytes(store, time.time()) == 0
     installed(store, "m", b"x" * 1000)
+    assert prunable_bytes(store, time.time()) == 0, "who uses it, nobody has taken down"
+    store.registry.record(tmp_path, [], store.root)
     assert prunable_bytes(store, time.time()) > 1000
     (store.root / "registry.json").write_text("x")
     assert prunable_bytes(store, time.time()) == 0

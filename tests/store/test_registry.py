@@ -252,8 +252,11 @@ def test_a_damaged_row_is_set_aside(registry, file):
         (b'{"models": {}}', 'its "version" is no whole number of at least 1'),
         (b'{"version": "1", "models": {}}', 'its "version" is no whole number of at least 1'),
         (b'{"version": 1, "models": {}, "projects": [3]}', 'its "projects" are no list of folders'),
+        (b'{"version": 1, "models": {}, "projects": [""]}', 'its "projects" are no list of folders'),
+        (rb'{"version": 1, "models": {}, "projects": ["/a\u0000"]}', 'its "projects" are no list of folders'),
+        (rb'{"version": 1, "models": {}, "projects": ["/\ud800"]}', 'its "projects" are no list of folders'),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_a_damaged_file_is_refused_and_never_overwritten(registry, file, data, problem, tmp_path):
     file.parent.mkdir()
@@ -315,6 +318,19 @@ def test_a_file_that_may_not_be_written(registry, file, monkeypatch):
     assert held(registry).status is ModelStatus.DOWNLOADING
 
 
+def test_a_file_that_may_not_be_read(file, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ModelRegistryError) as caught:
+        ModelRegistry(file).list_models()
+    assert str(caught.value) == f"cannot use {file}: permission denied"
+    assert caught.value.hint == f"see who may read {file}, then try again"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_leaves_the_old_file(registry, file, monkeypatch):
     registry.add_model(entry())
@@ -349,7 +365,7 @@ def test_eight_processes_lose_nothing(registry, file):
         from tests.core.test_entries import ENTRY
         from vcm import ModelRegistry, ModelStatus
         registry, name = ModelRegistry(sys.argv[1]), sys.argv[2]
-        for number in range(25):
+        for number in range(10):
             assert registry.add_model(replace(ENTRY, model_id=f"{name}-{number}"))
             assert registry.update_model_status("shared", ModelStatus.AVAILABLE, {f"{name}-{number}": True})
         """
@@ -362,7 +378,7 @@ def test_eight_processes_lose_nothing(registry, file):
         seen = now
         sleep(0.01)
     assert [worker.communicate()[1] for worker in workers] == [""] * 8
-    names = {f"{name}-{number}" for name in "abcdefgh" for number in range(25)}
+    names = {f"{name}-{number}" for name in "abcdefgh" for number in range(10)}
     assert {each.model_id for each in registry.list_models()} == {*names, "shared"}
     assert set(held(registry, "shared").metadata) == {*names, "source"}
     assert sorted(each.name for each in file.parent.iterdir()) == ["registry.json", "registry.json.lock"]

@@ -81,3 +81,30 @@ def test_nor_is_it_kept_where_there_is_no_next_call(path, broken):
         file.write(memoryview(b"more than ten bytes"))
     file.close()
     assert content(path) == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such links, and no pipes in folders")
+@pytest.mark.parametrize("make", [os.symlink, os.link, lambda _, path: os.mkfifo(path)])
+def test_what_is_no_file_of_its_own_is_left_alone(path, tmp_path, make):
+    other = tmp_path / "other"
+    other.write_bytes(b"somebody else's")
+    make(other, path)
+    with GrowingFile(path) as file:
+        assert file.read_into(memoryview(bytearray(10))) == 0
+        file.write(memoryview(b"ours"))
+        file.clear()
+        file.write(memoryview(b"ours"))
+    assert content(path) == b"ours"
+    assert other.read_bytes() == b"somebody else's"
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no advice here")
+def test_a_file_system_that_takes_no_advice_loses_nothing(path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    with GrowingFile(path) as file:
+        file.write(memoryview(b"more than ten bytes"))
+        file.sync()
+    assert content(path) == b"more than ten bytes"

@@ -8,7 +8,7 @@ from typing import cast
 import typer
 
 from vcm.cli.dispatch import app, fail
-from vcm.cli.interrupts import carried_through
+from vcm.cli.interrupts import carried_through, end
 from vcm.cli.streams import take_streams
 from vcm.errors import ConfigError
 
@@ -61,4 +61,4 @@ def main(arguments: list[str] | None = None) -> int:
 def run() -> None:
     """The console script."""
     take_streams()
-    sys.exit(carried_through(main))
+    end(carried_through(main))

@@ -17,7 +17,7 @@ from vcm.core.pruning import Kind, Part, Pruning, total_size, usage
 from vcm.core.wording import byte_count, counted, listed, short_commit
 from vcm.enforce import gate
 from vcm.errors import ConfigError
-from vcm.settings import cache_folder, project_folder
+from vcm.settings import cache_folder, is_cache_named, project_folder
 from vcm.store.project import find_project
 from vcm.store.store import Store
 
@@ -76,7 +76,8 @@ def cache(
 
 def _open_store() -> Store:
     """The store that is meant: that of the project, or outside of any the user's own."""
-    if options().cache_dir is not None:
+    if is_cache_named(options().cache_dir):
+        # Whoever cleans up shall not have to mend a project's manifest first.
         return Store(cache_folder(argument=options().cache_dir))
     if options().project is None and project_folder() is None:
         try:
@@ -237,7 +238,9 @@ def _prune(store: Store, *, dry_run: bool, json: bool) -> int:
 def _print_pruned(store: Store, done: Pruned, models: list[dict[str, Any]], *, dry_run: bool) -> None:
     for folder in done.projects.gone:
         print(f"{'Would forget' if dry_run else 'Forgot'} {folder}: it has no models.lock any more")
-    if done.projects.unreadable:
+    if not done.projects.are_known:
+        print("Would prune nothing: this store has models, and no record of the projects that use them")
+    elif done.projects.unreadable:
         print("Would prune nothing, because what a project needs cannot be read")
     elif not done.pruning.drop:
         print(f"Nothing to prune in {store.root}")
@@ -274,7 +277,12 @@ _SHOWN = {
 
 def _removed_document(removed: Pruning, *, dry_run: bool) -> dict[str, Any]:
     counts = {key: len(removed.dropped(kind)) for kind, (_, key) in _SHOWN.items()}
-    return {"dry_run": dry_run, "bytes_freed": removed.freed, **counts}
+    return {
+        "dry_run": dry_run,
+        "bytes_freed": removed.freed,
+        "bytes_linked_elsewhere": removed.linked_elsewhere,
+        **counts,
+    }
 
 
 def _print_removed(removed: Pruning, *, dry_run: bool) -> None:
@@ -282,3 +290,6 @@ def _print_removed(removed: Pruning, *, dry_run: bool) -> None:
     others = len(removed.drop) - sum(count for count, _ in counts)
     shown = [counted(count, noun) for count, noun in (*counts, (others, "small file")) if count]
     print(f"{'Would free' if dry_run else 'Freed'} {byte_count(removed.freed)}: {listed(shown)}")
+    if removed.linked_elsewhere:
+        # Said because the sizes of what goes do not add up to what the disk gets back.
+        print(f"{byte_count(removed.linked_elsewhere)} more stay on the disk: files outside of the store share them")

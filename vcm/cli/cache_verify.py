@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from vcm.cli import output
-from vcm.cli.context import options
-from vcm.cli.progress import make_reporter
-from vcm.core.manifest import DEFAULT_HEADROOM
+from vcm.cli.context import open_reporter, open_session
+from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
 from vcm.core.wording import counted, listed
 from vcm.errors import ConfigError, ModelChecksumError, VcmError
-from vcm.session import Session
-from vcm.settings import read_settings
 from vcm.store.files import disk_errors
-from vcm.store.integrity import Integrity, StoreCheck, discard_damaged
+from vcm.store.integrity import Integrity, check_store, discard_damaged
 from vcm.store.project import Project
 from vcm.store.pruning import Projects, read_projects
 from vcm.store.store import Store
@@ -24,14 +20,8 @@ from vcm.store.store import Store
 
 def verify_store(store: Store, *, repair: bool, json: bool) -> int:
     """Hash the whole store and tell what is wrong; with ``repair``, fetch it again or take it away."""
-    cancelled, reporter = Event(), make_reporter(quiet=options().quiet)
     with disk_errors(store.root):
-        check = StoreCheck(store, cancelled)
-        reporter.started("verifying the store", check.size)
-        try:
-            found = check.run(lambda count: reporter.advanced("store", count))
-        finally:
-            reporter.finished()
+        found = check_store(store, open_reporter())
     errors = list[VcmError]()
     removed: Integrity | None = None
     projects = read_projects(store.registry.projects())
@@ -42,7 +32,7 @@ def verify_store(store: Store, *, repair: bool, json: bool) -> int:
     elif not found.is_whole:
         errors = [_damage(found)]
     names = {model.tree_digest: model.name for model in projects.models}
-    rows = list(_damage_rows(found, removed, names))
+    rows = list(_damage_rows(store, found, removed, names))
     if json:
         document = {"ok": not errors, "blobs": found.blobs, "snapshots": found.snapshots, "bytes": found.size}
         output.print_json({**document, "damaged": rows}, errors)
@@ -70,16 +60,20 @@ def _damage(found: Integrity) -> ModelChecksumError:
     )
 
 
-def _damage_rows(found: Integrity, removed: Integrity | None, names: dict[str, str]) -> Iterable[dict[str, Any]]:
-    kinds: tuple[tuple[str, Callable[[Integrity], tuple[str, ...]]], ...] = (
-        ("blob", lambda each: each.damaged_blobs),
-        ("snapshot", lambda each: each.damaged_snapshots),
+def _damage_rows(
+    store: Store, found: Integrity, removed: Integrity | None, names: dict[str, str]
+) -> Iterable[dict[str, Any]]:
+    kinds: tuple[tuple[str, Callable[[Integrity], tuple[str, ...]], Callable[[str], Path]], ...] = (
+        ("blob", lambda each: each.damaged_blobs, store.blobs.path),
+        ("snapshot", lambda each: each.damaged_snapshots, store.snapshots.path),
     )
-    for kind, damaged in kinds:
+    for kind, damaged, path in kinds:
         for digest in damaged(found):
             status = "damaged"
             if removed is not None:
-                status = "removed" if digest in damaged(removed) else "repaired"
+                # A repair that failed has taken the wrong bytes away before there was anything to take.
+                is_whole = digest not in damaged(removed) and path(digest).exists()
+                status = "repaired" if is_whole else "removed"
             yield {"kind": kind, "digest": f"sha256:{digest}", "name": names.get(digest), "status": status}
 
 
@@ -102,8 +96,10 @@ def _fetch_again(store: Store, found: Integrity, projects: Projects) -> list[Vcm
             # Its record may be older than the damage: without it, every byte is hashed before the plan is made.
             store.snapshots.forget(model.tree_digest)
         try:
-            session, headroom = _session_of(folder, store)
-            with session:
+            project = Project(folder)
+            manifest = _manifest(project)
+            headroom = manifest.disk_headroom if manifest else DEFAULT_HEADROOM
+            with open_session(project, manifest, cache_dir=store.root) as session:
                 answers = session.install(store.plan(wanted), headroom, whole=False)
         except VcmError as error:
             errors.append(error)
@@ -112,19 +108,8 @@ def _fetch_again(store: Store, found: Integrity, projects: Projects) -> list[Vcm
     return errors
 
 
-def _session_of(folder: Path, store: Store) -> tuple[Session, float]:
-    """A session of a known project over this store, and its disk-headroom."""
-    project = Project(folder)
+def _manifest(project: Project) -> Manifest | None:
     try:
-        manifest = project.manifest()
+        return project.manifest()
     except ConfigError:
-        manifest = None
-    settings = read_settings(
-        cache_dir=store.root,
-        offline=options().offline,
-        manifest_endpoint=manifest.endpoint if manifest else None,
-        project_dir=folder,
-    )
-    reporter = make_reporter(quiet=options().quiet, verbose=options().verbosity > 0)
-    session = Session(settings, reporter, Event(), project=folder)
-    return session, manifest.disk_headroom if manifest else DEFAULT_HEADROOM
+        return None

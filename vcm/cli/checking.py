@@ -81,7 +81,7 @@ def verify(
 
 def _report_damage(failing: list[gate.Checked]) -> None:
     for answer in failing:
-        print(f"damaged: {answer.error()}", file=sys.stderr)
+        print(f"{'' if answer.is_absent else 'damaged: '}{answer.error()}", file=sys.stderr)
 
 
 def _print_answers(answers: list[gate.Checked], word: str, *, json: bool) -> None:

@@ -87,12 +87,14 @@ def open_reporter() -> Reporter:
     return make_reporter(quiet=_options.quiet, verbose=_options.verbosity > 0)
 
 
-def open_session(project: Project, manifest: Manifest | None, freshness: Freshness = "normal") -> Session:
-    """A session with this run's settings, for commands that may fetch."""
+def open_session(
+    project: Project, manifest: Manifest | None, freshness: Freshness = "normal", *, cache_dir: Path | None = None
+) -> Session:
+    """A session with this run's settings, for commands that may fetch; ``cache_dir``: over this store."""
     from vcm.session import Session
 
     settings = read_settings(
-        cache_dir=_options.cache_dir,
+        cache_dir=cache_dir or _options.cache_dir,
         offline=_options.offline,
         manifest_endpoint=manifest.endpoint if manifest else None,
         manifest_cache_dir=manifest.cache_dir if manifest else None,

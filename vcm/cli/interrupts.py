@@ -54,11 +54,20 @@ def carried_through(work: Callable[[], int]) -> int:
     return code
 
 
-def _end(number: int, _: FrameType | None = None) -> NoReturn:
+def end(code: int) -> NoReturn:
+    """End this process now, with what was printed.
+
+    Python would first wait for every thread, of which one may be waiting for a silent server, and a signal that came
+    meanwhile would end it with another code.
+    """
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(128 + number)
+    os._exit(code)
+
+
+def _end(number: int, _: FrameType | None = None) -> NoReturn:
+    end(128 + number)
 
 
 def _disregard(_number: int, _frame: FrameType | None) -> None:

@@ -50,9 +50,17 @@ def parse_registry(data: bytes | None, file_name: str) -> Document:
             hint="upgrade vcm: pip install --upgrade vcm",
         )
     projects = document.setdefault("projects", [])
-    if not isinstance(projects, list) or not all(isinstance(each, str) for each in projects):
+    if not isinstance(projects, list) or not all(map(_may_be_a_folder, projects)):
         raise _damaged(file_name, 'its "projects" are no list of folders')
     return document
+
+
+def _may_be_a_folder(place: object) -> bool:
+    """Whether the system can be asked for it: names that are not UTF-8 are surrogates here, and no other may be."""
+    try:
+        return isinstance(place, str) and "\0" not in place and bool(place.encode(errors="surrogateescape"))
+    except UnicodeEncodeError:
+        return False
 
 
 def _damaged(file_name: str, problem: str) -> ModelRegistryError:

@@ -183,8 +183,10 @@ def _folded(path: str) -> str:
         return path.lower()
     import unicodedata
 
-    # Canonical caseless matching, D145 of the Unicode standard: folding alone may leave another form.
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+    # Canonical caseless matching, D145 of the Unicode standard: folding alone may leave another form. Windows compares
+    # upper-case letters, of which some are the same where the folded ones are not: those of i with and without a dot.
+    folded = unicodedata.normalize("NFD", path).casefold().upper().casefold()
+    return unicodedata.normalize("NFD", folded)
 
 
 def http_url(text: str) -> str:

@@ -114,6 +114,13 @@ class Pruning:
         files = {file.inode: file for part in self.drop for file in part.files}
         return sum(file.size for inode, file in files.items() if names[inode] >= file.links)
 
+    @cached_property
+    def linked_elsewhere(self) -> int:
+        """Bytes of what goes that the disk does not get back, because files outside of the store are the same."""
+        names = Counter(file.inode for part in (*self.drop, *self.keep) for file in part.files)
+        files = {file.inode: file for part in self.drop for file in part.files}
+        return sum(file.size for inode, file in files.items() if names[inode] < file.links)
+
 
 def make_pruning(parts: Iterable[Part], locked: Iterable[LockedModel], claims: Sequence[Claim], now: float) -> Pruning:
     """Tell what nobody needs from what somebody does.

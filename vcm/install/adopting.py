@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,7 +23,7 @@ from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted, listed, short_commit
 from vcm.errors import DiskSpaceError
 from vcm.store.admitting import Claim, NotAsClaimedError, admit
-from vcm.store.files import disk_errors, free_space, hash_file, read_small
+from vcm.store.files import disk_errors, free_space, read_small
 from vcm.store.hub_cache import CachedRepo, CachedSnapshot, HubCache
 from vcm.store.store import Store
 
@@ -201,17 +202,14 @@ class Adopter:
         )
 
     def _take(self, label: str, claim: RemoteFile, source: Path) -> LockedFile:
-        blobs = self._store.blobs
-
-        def progress(count: int) -> None:
-            self._reporter.advanced(label, count)
-
-        if claim.sha256 is not None and blobs.has(claim.sha256, claim.size):
-            # Another project has it: nothing to link, and on another file system nothing to copy.
-            sha256, size = hash_file(blobs.path(claim.sha256), progress)
-            if sha256 == claim.sha256:
-                return LockedFile(claim.path, size, sha256)
-        sha256, size = admit(blobs, source, Claim(claim.sha256, claim.oid), may_link=True, progress=progress)
+        progress = partial(self._reporter.advanced, label)
+        if claim.sha256 is not None:
+            # Another project may have it: nothing to link, and on another file system nothing to copy.
+            file = LockedFile(claim.path, claim.size, claim.sha256)
+            if self._store.has_whole(file, progress):
+                return file
+        said = Claim(claim.sha256, claim.oid)
+        sha256, size = admit(self._store.blobs, source, said, may_link=True, progress=progress)
         return LockedFile(claim.path, size, sha256, claim.oid)
 
 

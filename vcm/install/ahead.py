@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event, Lock
+from functools import partial
+from threading import Event, Lock, Thread
 
 from vcm.hub.body import Answer
 from vcm.hub.faults import NetworkFaultError
@@ -97,7 +98,6 @@ class ReadAhead:
             RegistryError: what ``fill`` raises. No other piece comes after that.
         """
         coming: deque[tuple[Segment, Future[None]]] = deque()
-        pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="vcm-range")
         try:
             while start < end or coming:
                 while start < end and len(coming) <= self.connections():
@@ -105,14 +105,35 @@ class ReadAhead:
                     if buffer is None:
                         break
                     segment = Segment(start, min(end, start + self.buffers.size), buffer)
-                    coming.append((segment, pool.submit(self.fill, segment)))
+                    coming.append((segment, self._begin(segment)))
                     start = segment.end
-                segment, filling = coming.popleft()
+                segment, filling = coming[0]
                 filling.result()
+                coming.popleft()
                 yield segment
         finally:
             self._stop()
-            pool.shutdown(wait=False, cancel_futures=True)
+            for segment, filling in coming:
+                # Not at once: its thread may still be writing into it.
+                filling.add_done_callback(partial(self._give_back, segment.buffer))
+
+    def _begin(self, segment: Segment) -> Future[None]:
+        filling: Future[None] = Future()
+
+        def work() -> None:
+            try:
+                self.fill(segment)
+            except BaseException as error:  # noqa: BLE001  (it is raised where the piece is waited for)
+                filling.set_exception(error)
+            else:
+                filling.set_result(None)
+
+        # Nobody waits for the end of such a thread: it may itself be waiting for a silent server.
+        Thread(target=work, name="vcm-range", daemon=True).start()
+        return filling
+
+    def _give_back(self, buffer: memoryview, _: Future[None]) -> None:
+        self.buffers.give_back(buffer)
 
     @contextmanager
     def reading(self, answer: Answer) -> Iterator[None]:

@@ -10,6 +10,8 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
+from vcm.store.files import new_buffer
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from hashlib import _Hash
@@ -37,7 +39,7 @@ class Buffers:
                 if not self._left:
                     return None
                 self._left -= 1
-            return memoryview(bytearray(self.size))
+            return new_buffer(self.size)
 
     def give_back(self, buffer: memoryview) -> None:
         """Be done with a buffer."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 PART = 206
-_SMALLEST_BUFFER = 64 << 10
+_BUFFERS = 4
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
 
@@ -43,6 +43,7 @@ class Partial:
     Args:
         path: where they gather; what is there from before is taken for the beginning of the file.
         wanted: the file and what was promised of it.
+        shared: buffers for a small file; a large one has its own.
 
     Attributes:
         size: bytes that are here.
@@ -50,7 +51,7 @@ class Partial:
         may_read_ahead: whether the server is believed to serve several connections at once.
     """
 
-    def __init__(self, path: Path, wanted: WantedFile) -> None:
+    def __init__(self, path: Path, wanted: WantedFile, shared: Buffers) -> None:
         self.path = path
         self.size = 0
         self.received = 0
@@ -60,7 +61,7 @@ class Partial:
         self._complete = False
         large = wanted.size is None or wanted.size >= LARGE
         self._threaded = large
-        self.buffers = Buffers(4, CHUNK) if large else Buffers(1, min(CHUNK, max(_SMALLEST_BUFFER, wanted.size or 0)))
+        self.buffers = Buffers(_BUFFERS, CHUNK) if large else shared
         self._hashes: dict[str, _Hash] = {}
         self._hashing: Hashing | None = None
         self._file = GrowingFile(path)
@@ -156,7 +157,11 @@ class Partial:
         if limit is not None and self.size + count > limit:
             home.give_back(buffer)
             raise self._mismatch(f"{limit} bytes", f"more than {limit} bytes")
-        self._file.write(buffer[:count])
+        try:
+            self._file.write(buffer[:count])
+        except OSError:
+            home.give_back(buffer)
+            raise
         self._feed(buffer, count, home)
         self.received += count
 

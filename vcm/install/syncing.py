@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vcm.install.transfer import Transfer
 
 LARGE_FILES_AT_ONCE = 8
-SMALL_FILES_AT_ONCE = 16
+SMALL_FILES_AT_ONCE = 20
 """Of a small file most of the time goes by until the first byte comes, which costs neither memory nor the processor."""
 _FILES_SHOWN = 5
 
@@ -151,7 +151,7 @@ class Installer:
                 errors.append(error)
         if errors:
             if planned.state is SnapshotState.DAMAGED:
-                self._discard_damaged(model)
+                self._discard_damaged(planned)
             return Synced(model=model, status="failed", bytes_fetched=fetched, error=_together(model, errors))
         status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
         return Synced(
@@ -192,13 +192,24 @@ class Installer:
             bool(planned.keep) and store.blobs.can_exclude and store.snapshots.path(planned.model.tree_digest).is_dir()
         )
 
-    def _discard_damaged(self, model: LockedModel) -> None:
+    def _discard_damaged(self, planned: PlannedModel) -> None:
         """What cannot be repaired is not left standing: a program that can do without it may start."""
-        snapshots = self._store.snapshots
+        model, snapshots = planned.model, self._store.snapshots
         with suppress(OSError), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
             # Another process may have had more luck.
             if snapshots.state(model) is SnapshotState.DAMAGED:
+                self._save(planned)
                 snapshots.discard(model.tree_digest)
+
+    def _save(self, planned: PlannedModel) -> None:
+        """Make blobs of a snapshot's whole files that are none: the next run shall not fetch them again."""
+        from vcm.store.admitting import Claim, NotAsClaimedError, admit
+
+        root, blobs = self._store.snapshots.path(planned.model.tree_digest), self._store.blobs
+        for file in planned.keep:
+            if not blobs.has(file.sha256, file.size):
+                with suppress(OSError, NotAsClaimedError):
+                    admit(blobs, root / file.path, Claim(file.sha256, size=file.size), may_link=True)
 
     def _collect(self, planned: PlannedModel, coming: dict[str, Future[Fetched]]) -> tuple[int, list[VcmError]]:
         """Wait for all files of a model: the bytes that came for them over the network, and what failed."""

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event, Lock
 
+from vcm.core.digest import CHUNK
 from vcm.core.reporter import Reporter
 from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, ModelChecksumError, ModelDownloadError, RegistryError
 from vcm.hub.addresses import origin
 from vcm.hub.body import Answer
 from vcm.hub.client import HubClient
 from vcm.hub.faults import NetworkFaultError
+from vcm.hub.refusals import RepoNotFoundError
 from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
 from vcm.install.ahead import BUFFERS, CONNECTIONS, SEGMENT, ReadAhead, Segment
 from vcm.install.hashing import Buffers
@@ -29,6 +31,8 @@ _WHOLE = 200
 _FORBIDDEN = 403
 _NOT_SATISFIABLE = 416
 
+_MOST_BUFFERS = 64
+"""More than there are connections at a time: with a small file, nobody waits for one."""
 _LOOK_SECONDS = 1.0
 _FAST = 256 << 20
 """Bytes a second, about what one thread can hash: over a faster connection, a second one brings nothing."""
@@ -58,6 +62,7 @@ class Transfer:
         self._refusals: dict[str, RegistryError | None] = {}
         self._checking_access = Lock()
         self._pieces = Buffers(BUFFERS, SEGMENT)
+        self._buffers = Buffers(_MOST_BUFFERS, CHUNK)
         self._counting = Lock()
         self._files = 0
 
@@ -106,7 +111,7 @@ class Transfer:
             raise _as_download_error(refusal, wanted)
 
     def _fetch_exclusively(self, wanted: WantedFile) -> Fetched:
-        with Partial(self._blobs.partial_path(wanted.sha256), wanted) as partial, self._counted():
+        with Partial(self._blobs.partial_path(wanted.sha256), wanted, self._buffers) as partial, self._counted():
             self._reporter.file_started(wanted.label, wanted.size or 0, 0)
             try:
                 partial.take_up(lambda count: self._kept(wanted, count))
@@ -146,6 +151,10 @@ class Transfer:
                 try:
                     self._attempt(partial, wanted)
                 except NetworkFaultError as error:
+                    if partial.size == wanted.size:
+                        # Only the answer's end did not come. Asked for more, the server would refuse.
+                        partial.ended()
+                        break
                     if partial.size > furthest:
                         furthest = partial.size
                         patience.renew()
@@ -217,8 +226,11 @@ class Transfer:
 
     def _may_read_ahead(self, partial: Partial, wanted: WantedFile, answer: Answer) -> bool:
         has_ranges = answer.status == PART or answer.headers.get("Accept-Ranges", "").lower() == "bytes"
+        # Where requests are counted, hundreds of them for one file would leave none for the others.
+        is_counted = "RateLimit" in answer.headers
         is_worth_it = wanted.size is not None and wanted.size - partial.size >= _WORTH_READING_AHEAD
-        return has_ranges and is_worth_it and wanted.is_pinned and partial.may_read_ahead and self._connections() > 1
+        is_possible = has_ranges and wanted.is_pinned and partial.may_read_ahead
+        return is_possible and is_worth_it and not is_counted and self._connections() > 1
 
     def _read_ahead(self, partial: Partial, wanted: WantedFile, address: str) -> None:
         """Fetch the rest over several connections.
@@ -231,11 +243,15 @@ class Transfer:
         assert wanted.size is not None
 
         def fill(segment: Segment) -> None:
+            nonlocal address
             try:
                 self._fill_segment(segment, wanted, address, ahead)
-            except NetworkFaultError:
-                # The address may have expired: once more from the beginning, as with every attempt.
-                self._fill_segment(segment, wanted, wanted.url, ahead)
+            except RegistryError as error:
+                if ahead.stopped.is_set() or error.retry_after is not None:
+                    raise
+                # The address may have expired, in whatever way a server says so: once more from the beginning, as with
+                # every attempt. Where that leads to is good for the other pieces, too.
+                address = self._fill_segment(segment, wanted, wanted.url, ahead)
 
         ahead = ReadAhead(fill, self._connections, self._pieces)
         # Until the first piece is here: a server may want no more than one connection.
@@ -247,7 +263,8 @@ class Transfer:
             self._check_cancelled()
         partial.ended()
 
-    def _fill_segment(self, segment: Segment, wanted: WantedFile, url: str, ahead: ReadAhead) -> None:
+    def _fill_segment(self, segment: Segment, wanted: WantedFile, url: str, ahead: ReadAhead) -> str:
+        """Fetch a piece, and say where it came from, after all redirects."""
         assert wanted.size is not None
         with (
             self._client.http.request("GET", url, {"Range": segment.range}, leave_origin=True) as answer,
@@ -259,6 +276,7 @@ class Transfer:
                 if ahead.stopped.is_set():
                     raise KeyboardInterrupt
                 self._check_cancelled()
+            return answer.url
 
     def _refused(self, answer: Answer, wanted: WantedFile) -> RegistryError:
         if answer.status == _FORBIDDEN and origin(answer.url) != origin(wanted.url):
@@ -282,9 +300,16 @@ def _refuse_page(answer: Answer, wanted: WantedFile) -> None:
 def _as_download_error(error: RegistryError, wanted: WantedFile) -> ModelDownloadError:
     hint = error.hint
     if error.error_code == NOT_FOUND and wanted.repo and wanted.sha256 and wanted.size is not None:
-        hint = (
-            "what was locked is gone from the hub: vcm sync --from DIR takes it from a machine that has it, "
+        ways = (
+            "vcm sync --from DIR takes it from a machine that has it, "
             f"vcm lock --upgrade-model {wanted.model} what there is today"
+        )
+        # To whoever may not read it, a private repo looks like one that is gone.
+        is_hidden = isinstance(error, RepoNotFoundError)
+        hint = (
+            f"if it is private, set HF_TOKEN to a token that may read it; if it is gone, {ways}"
+            if is_hidden
+            else (f"what was locked is gone from the hub: {ways}")
         )
     return ModelDownloadError(
         error.message,

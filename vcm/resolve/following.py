@@ -72,13 +72,7 @@ def follow(
                 "bring it"
             )
             continue
-        entry = Requirement(
-            name=entry_name(requirement.name, reference.repo, names),
-            repo=reference.repo,
-            revision=reference.revision,
-            include=_TAKEN[reference.kind],
-            allow_pickle=requirement.allow_pickle,
-        )
+        entry = _entry(requirement, reference, reference.repo, names)
         try:
             with _named(reference, requirement, entry):
                 found = lock(entry)
@@ -97,6 +91,17 @@ def follow(
         if found.is_new:
             notice(f"{what} {reference.repo} is locked beside it")
         yield replace(found.model, via=requirement.name)
+
+
+def _entry(requirement: Requirement, reference: Reference, repo: str, names: Collection[str]) -> Requirement:
+    """What a reference asks for, as the manifest would say it."""
+    return Requirement(
+        name=entry_name(requirement.name, repo, names),
+        repo=repo,
+        revision=reference.revision,
+        include=_TAKEN[reference.kind],
+        allow_pickle=requirement.allow_pickle,
+    )
 
 
 @contextmanager

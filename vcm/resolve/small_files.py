@@ -17,7 +17,7 @@ from vcm.install.wanted import WantedFile
 from vcm.store.admitting import Claim, NotAsClaimedError, admit
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
-from vcm.store.git_ids import GitIds, hash_both_ways
+from vcm.store.git_ids import GitIds, digest_of
 from vcm.store.hub_cache import HubCache
 
 
@@ -92,7 +92,7 @@ class SmallFiles:
         if wanted.oid is None or wanted.size is None:
             return None
         known = self._git_ids.find(wanted.oid, wanted.size)
-        if known is not None and _is(self._blobs.path(known), wanted.oid, wanted.size) == known:
+        if known is not None and digest_of(self._blobs.path(known), wanted.oid, wanted.size) == known:
             return known
         self._blobs.prepare()
         for path in self._in_hub_cache(wanted):
@@ -106,9 +106,3 @@ class SmallFiles:
             path = self._hub_cache.snapshot_file(wanted.repo, wanted.commit, wanted.path)
             found += [path] if path is not None else []
         return found
-
-
-def _is(path: Path, oid: str, size: int) -> str | None:
-    """The SHA-256 of a file, if it has that git blob id and size."""
-    found = hash_both_ways(path, size)
-    return found[1] if found is not None and found[0] == oid else None

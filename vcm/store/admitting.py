@@ -128,6 +128,9 @@ def _is_ours(status: os.stat_result) -> bool:
 def _read(
     source: Path, size: int, hashes: list[_Hash], copy: BinaryIO | None, progress: Callable[[int], None] | None
 ) -> None:
+    if not size:
+        # Nothing is there to read; some files of the system say so, and then keep whoever reads them.
+        return
     buffer = new_buffer()
     try:
         stream = source.open("rb", buffering=0)

@@ -15,15 +15,13 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from vcm.store.exclusion import Release, locks_work, try_lock
+from vcm.store.exclusion import lock, locks_work
 from vcm.store.files import READ_ONLY, hash_file, remove_file, sync_folder, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from threading import Event
-
-_POLL_SECONDS = 0.02
 
 
 class BlobStore:
@@ -107,13 +105,8 @@ class BlobStore:
         if not self.can_exclude:
             yield
             return
-        from threading import Event
-
         path = self.partial_folder / f"{name}.lock"
-        cancelled = cancelled or Event()
-        while (release := self._try_lock(path)) is None:
-            if cancelled.wait(_POLL_SECONDS):
-                raise KeyboardInterrupt
+        release = lock(path, cancelled)
         try:
             yield
             # Only when the work is done, and while the lock is held: who waits on the removed file finds the work
@@ -122,11 +115,3 @@ class BlobStore:
                 path.unlink()
         finally:
             release()
-
-    def _try_lock(self, path: Path) -> Release | None:
-        try:
-            return try_lock(path)
-        except FileNotFoundError:
-            # Somebody cleans up.
-            self.prepare()
-            return None

@@ -6,11 +6,15 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
+from threading import Event
 
 from vcm.store.files import temporary_name
 
 Release = Callable[[], None]
+
+_POLL_SECONDS = 0.01
 
 
 class NoLocksError(OSError):
@@ -34,6 +38,44 @@ def locks_work(folder: Path) -> bool:
     for release in filter(None, (first, second)):
         release()
     return first is not None and second is None
+
+
+def lock(path: Path, cancelled: Event | None = None, patience: float = inf) -> Release:
+    """Wait until nobody else holds a lock, then hold it; where there are no locks, nobody waits.
+
+    Args:
+        path: its file; folder and file are made where they are missing.
+        cancelled: once set, the waiting ends with KeyboardInterrupt.
+        patience: seconds.
+
+    Returns:
+        What gives it back.
+
+    Raises:
+        TimeoutError: it was held all that time.
+        OSError: the file cannot be made or opened.
+    """
+    cancelled, waited = cancelled or Event(), 0.0
+    while True:
+        try:
+            release = try_lock(path)
+        except NoLocksError:
+            return unlocked
+        except FileNotFoundError:
+            # Nobody was here before, or somebody cleans up.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            release = None
+        if release is not None:
+            return release
+        if waited >= patience:
+            raise TimeoutError
+        if cancelled.wait(_POLL_SECONDS):
+            raise KeyboardInterrupt
+        waited += _POLL_SECONDS
+
+
+def unlocked() -> None:
+    """What gives back nothing."""
 
 
 def _by_filelock(path: Path) -> Release | None:

@@ -14,12 +14,14 @@ from vcm.errors import PERMISSION_ERROR, DiskSpaceError, VcmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from hashlib import _Hash
 
 READ_ONLY = 0o444
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_LONGEST_WINDOWS_PATH = 259
+"""Characters, unless it is told to allow more."""
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_REFLINKS = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EXDEV)
 _without_reflinks: set[tuple[int, int]] = set()
@@ -29,6 +31,10 @@ _without_reflinks: set[tuple[int, int]] = set()
 @contextmanager
 def disk_errors(place: Path, hint: str = "") -> Iterator[None]:
     """Turn the operating system's errors into ours, naming the place.
+
+    Args:
+        place: what is read or written.
+        hint: what to do where the system refuses; by default as for the store, whose folder can be another one.
 
     Raises:
         DiskSpaceError: the file system is full, or the quota used up.
@@ -43,16 +49,28 @@ def disk_errors(place: Path, hint: str = "") -> Iterator[None]:
                 f"no space left for {place} ({byte_count(free)} free)",
                 needed=0,
                 free=free,
-                hint="free some space or choose another folder with --cache-dir, then run the command again",
+                hint=f"free some space{'' if hint else ' or choose another folder with --cache-dir'}, "
+                "then run the command again",
             ) from error
         reason = "permission denied" if error.errno in _REFUSED else system_reason(error)
         if error.errno == errno.EROFS:
             reason = "the file system is read-only"
+        hint = hint or "check who owns it, or choose another folder with --cache-dir"
+        length = len(str(error.filename or ""))
+        if _on_windows() and length > _LONGEST_WINDOWS_PATH:
+            # What the system says is that there is no such file.
+            reason = f"{length} characters are more than this Windows allows"
+            hint = (
+                "choose a folder with a shorter name with --cache-dir, or allow long paths in Windows "
+                "(LongPathsEnabled)"
+            )
         raise VcmError(
-            f"cannot use {error.filename or place}: {reason}",
-            error_code=PERMISSION_ERROR,
-            hint=hint or "check who owns it, or choose another folder with --cache-dir",
+            f"cannot use {error.filename or place}: {reason}", error_code=PERMISSION_ERROR, hint=hint
         ) from error
+
+
+def _on_windows() -> bool:
+    return os.name == "nt"
 
 
 def free_space(place: Path) -> int:
@@ -71,7 +89,7 @@ def temporary_name(prefix: str) -> str:
 
 def sync_folder(folder: Path) -> None:
     """Make the folder's entries survive a loss of power, where the system can."""
-    if os.name == "nt":
+    if _on_windows():
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -123,22 +141,55 @@ def read_small(path: Path, most: int) -> bytes | None:
         return None
 
 
-def new_buffer() -> memoryview:
-    """Memory to read into, which begins where a page does.
+def new_buffer(size: int = CHUNK) -> memoryview:
+    """Memory of so many bytes to read into, which begins where a page does.
 
     Some processors copy four times slower to an address a few bytes beyond that, where a bytearray's memory begins.
     """
     import mmap
 
-    return memoryview(mmap.mmap(-1, CHUNK))
+    return memoryview(mmap.mmap(-1, size))
 
 
-def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _Hash | None = None) -> tuple[str, int]:
+def scanned(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What a folder holds; nothing where there is no such folder.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def walk(folder: str | Path) -> Iterator[tuple[str, os.stat_result]]:
+    """All that is no folder below one, by its path there, with ``/`` between the parts.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    pending = [("", os.fspath(folder))]
+    while pending:
+        prefix, current = pending.pop()
+        for entry in scanned(current):
+            try:
+                # Not entry.stat(): on Windows it gives no inode.
+                status = os.lstat(entry.path)
+            except FileNotFoundError:
+                continue  # Somebody has removed it since, as prune does.
+            if stat.S_ISDIR(status.st_mode):
+                pending.append((f"{prefix}{entry.name}/", entry.path))
+            else:
+                yield prefix + entry.name, status
+
+
+def hash_file(path: Path, also: _Hash | None = None) -> tuple[str, int]:
     """SHA-256 (bare hex) and size of a file, read in pieces.
 
     Args:
         path: a regular file.
-        progress: told how many more bytes were read.
         also: another hash to feed with the same bytes.
     """
     import hashlib
@@ -151,8 +202,6 @@ def hash_file(path: Path, progress: Callable[[int], None] | None = None, also: _
             if also is not None:
                 also.update(buffer[:count])
             size += count
-            if progress:
-                progress(count)
     return digest.hexdigest(), size
 
 
@@ -170,7 +219,7 @@ def share_file(source: Path, target: Path, *, hard: bool) -> bool:
     """
     if _reflink(source, target):
         return True
-    if not hard:
+    if not hard or not hasattr(os, "link"):
         return False
     try:
         os.link(source, target)
@@ -221,23 +270,23 @@ def _reflink(source: Path, target: Path) -> bool:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, a read-only one too."""
-    if os.name == "nt":
+    """Remove a file, a read-only one too, or a link."""
+    if _on_windows() and not path.is_symlink():
         path.chmod(0o666)
     path.unlink()
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and all in it, read-only files too; what is not there is no error."""
-    if os.name == "nt":
+    """Remove a folder and all in it, or a file, read-only ones too; what is not there is no error."""
+    if not folder.is_dir() or folder.is_symlink():
+        with suppress(OSError):
+            remove_file(folder)
+        return
+    import shutil
+
+    if _on_windows():
         for parent, _, files in os.walk(folder):
             for file in files:
                 with suppress(OSError):
                     Path(parent, file).chmod(0o666)
-    if folder.is_dir() and not folder.is_symlink():
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -66,8 +66,8 @@ class GitIds:
                 self.path.unlink()
 
 
-def hash_both_ways(path: Path, size: int) -> tuple[str, str] | None:
-    """Git blob id and SHA-256 of a file; None when it cannot be read, or has another size."""
+def digest_of(path: Path, oid: str, size: int) -> str | None:
+    """The SHA-256 of a file, if it has that git blob id and size; None also where it cannot be read."""
     git = git_blob_hash(size)
     try:
         if path.stat().st_size != size:
@@ -75,4 +75,4 @@ def hash_both_ways(path: Path, size: int) -> tuple[str, str] | None:
         sha256, count = hash_file(path, also=git)
     except OSError:
         return None
-    return (git.hexdigest(), sha256) if count == size else None
+    return sha256 if (count, git.hexdigest()) == (size, oid) else None

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -105,7 +105,9 @@ class Hasher:
                 first.setdefault(identity, index)
         sizes = {index: identity[2] for identity, index in first.items()}
         this = _Round(deque(sorted(sizes, key=lambda index: -sizes[index])), reporter, cancelled)
-        with _announced(reporter, len(sizes), 0 if announced else sum(sizes.values())):
+        # Also those that are read under another name: they are told of, too.
+        told = [identity[2] for identity in found if identity in first and not isinstance(identity, OSError)]
+        with _announced(reporter, len(told), 0 if announced else sum(told)):
             self._work_off(this, jobs, sum(sizes.values()))
             return [
                 self._answer(this, index, identity, jobs[index], first.get(identity, index))
@@ -213,8 +215,9 @@ def _read(path: Path, buffer: memoryview, progress: Callable[[int], None]) -> tu
         # From before the reading: a write in between makes it another state.
         identity = _identity(os.fstat(stream.fileno()))
         if hasattr(os, "posix_fadvise"):
-            # The system reads further ahead: from a disk, up to twice as fast.
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            # The system reads further ahead: from a disk, up to twice as fast. It may have no use for advice.
+            with suppress(OSError):
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while count := stream.readinto(buffer):
             digest.update(buffer[:count])
             progress(count)

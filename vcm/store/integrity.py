@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from threading import Event
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from vcm.core.digest import tree_digest
 from vcm.core.lock import LockedFile
 from vcm.core.pruning import Kind
-from vcm.store.files import hash_file
-from vcm.store.inventory import take_inventory, walk
+from vcm.core.reporter import Reporter
+from vcm.store.files import walk
+from vcm.store.hashing import Job
+from vcm.store.inventory import take_inventory
 from vcm.store.store import Store
 
 _Inode = tuple[int, int]
@@ -45,119 +43,72 @@ class Integrity:
         return not self.damaged_blobs and not self.damaged_snapshots
 
 
-@dataclass
-class _Files:
-    """What is to be hashed: each set of bytes once."""
-
-    paths: dict[_Inode, Path] = field(default_factory=dict)
-    sizes: dict[_Inode, int] = field(default_factory=dict)
-
-    def add(self, path: Path, inode: _Inode, size: int) -> _Inode:
-        self.paths.setdefault(inode, path)
-        self.sizes[inode] = size
-        return inode
-
-
-class StoreCheck:
-    """One look at a whole store.
+def check_store(store: Store, reporter: Reporter) -> Integrity:
+    """Hash all blobs and snapshots, as they stand now.
 
     Args:
         store: which.
-        cancelled: once set, the hashing ends with KeyboardInterrupt.
+        reporter: told of progress.
+
+    Raises:
+        OSError: a file cannot be read.
     """
+    jobs: dict[_Inode, Job] = {}
+    sizes: dict[_Inode, int] = {}
 
-    def __init__(self, store: Store, cancelled: Event) -> None:
-        """List what there is.
+    def added(place: str, inode: _Inode, size: int) -> _Inode:
+        jobs.setdefault(inode, (place, store.root / place))
+        sizes[inode] = size
+        return inode
 
-        Raises:
-            OSError: the store cannot be read.
-        """
-        self._store = store
-        self._cancelled = cancelled
-        self._files = _Files()
-        self._blobs: dict[str, _Inode] = {}
-        self._snapshots: dict[str, dict[str, _Inode | None]] = {}
-        for part in take_inventory(store.root):
-            if part.kind is Kind.BLOB:
-                file = part.files[0]
-                self._blobs[part.name] = self._files.add(store.root / part.place, file.inode, file.size)
-            elif part.kind is Kind.SNAPSHOT:
-                self._snapshots[part.name] = self._listed(store.snapshots.path(part.name))
-
-    @property
-    def size(self) -> int:
-        """Bytes to hash."""
-        return sum(self._files.sizes.values())
-
-    def _listed(self, folder: Path) -> dict[str, _Inode | None]:
-        return {
-            path: self._files.add(folder / path, (status.st_dev, status.st_ino), status.st_size)
-            if stat.S_ISREG(status.st_mode)
-            else None
-            for path, status in walk(str(folder))
-        }
-
-    def run(self, progress: Callable[[int], None]) -> Integrity:
-        """Hash everything, with as many threads as there are processors.
-
-        Args:
-            progress: told how many more bytes were hashed; by any thread.
-
-        Raises:
-            OSError: a file cannot be read.
-        """
-
-        def advanced(count: int) -> None:
-            if self._cancelled.is_set():
-                raise KeyboardInterrupt
-            progress(count)
-
-        # The largest first: the last one to end decides how long it takes.
-        inodes = sorted(self._files.paths, key=lambda inode: -self._files.sizes[inode])
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="vcm-hash") as pool:
-            try:
-                found = pool.map(lambda inode: _digest(self._files.paths[inode], advanced), inodes)
-                digests = dict(zip(inodes, found, strict=True))
-            except BaseException:
-                self._cancelled.set()
-                raise
-        # What is gone by now was taken away by somebody who may.
-        blobs = [name for name, inode in self._blobs.items() if digests[inode] != name]
-        snapshots = [
-            name
-            for name, files in self._snapshots.items()
-            if _tree_digest((path, digests[inode] if inode else None) for path, inode in files.items()) != name
-        ]
-        return Integrity(
-            blobs=len(self._blobs),
-            snapshots=len(self._snapshots),
-            size=self.size,
-            damaged_blobs=tuple(name for name in sorted(blobs) if self._store.blobs.path(name).exists()),
-            damaged_snapshots=tuple(name for name in sorted(snapshots) if self._store.snapshots.path(name).exists()),
-        )
-
-
-def _digest(path: Path, progress: Callable[[int], None] | None = None) -> str | None:
-    """The SHA-256 of a file; None where it is gone, or the disk has lost its bytes."""
+    blobs: dict[str, _Inode] = {}
+    snapshots: dict[str, dict[str, _Inode | None]] = {}
+    for part in take_inventory(store.root):
+        if part.kind is Kind.BLOB:
+            blobs[part.name] = added(part.place, part.files[0].inode, part.files[0].size)
+        elif part.kind is Kind.SNAPSHOT:
+            snapshots[part.name] = {
+                path: added(f"{part.place}/{path}", (status.st_dev, status.st_ino), status.st_size)
+                if stat.S_ISREG(status.st_mode)
+                else None
+                for path, status in walk(store.root / part.place)
+            }
+    reporter.started("verifying the store", sum(sizes.values()))
     try:
-        return hash_file(path, progress)[0]
-    except FileNotFoundError:
+        found = store.hasher.digests(list(jobs.values()), reporter, anew=True, announced=True)
+    finally:
+        reporter.finished()
+    digests = dict(zip(jobs, map(_digest, found), strict=True))
+    damaged_blobs = [name for name, inode in blobs.items() if digests[inode] != name]
+    damaged_snapshots = [
+        name
+        for name, files in snapshots.items()
+        if _tree_digest({path: digests[inode] if inode else None for path, inode in files.items()}) != name
+    ]
+    # What is gone by now was taken away by somebody who may.
+    return Integrity(
+        blobs=len(blobs),
+        snapshots=len(snapshots),
+        size=sum(sizes.values()),
+        damaged_blobs=tuple(name for name in sorted(damaged_blobs) if store.blobs.path(name).exists()),
+        damaged_snapshots=tuple(name for name in sorted(damaged_snapshots) if store.snapshots.path(name).exists()),
+    )
+
+
+def _digest(found: str | OSError) -> str | None:
+    """What hashing gave; None for a file that is gone, or whose bytes the disk has lost."""
+    if isinstance(found, str):
+        return found
+    if isinstance(found, FileNotFoundError) or found.errno == errno.EIO:
         return None
-    except OSError as error:
-        if error.errno == errno.EIO:
-            return None
-        raise
+    raise found
 
 
-def _tree_digest(files: Iterable[tuple[str, str | None]]) -> str | None:
+def _tree_digest(files: Mapping[str, str | None]) -> str | None:
     """The tree digest of files, by path and SHA-256; None where one of them has none."""
-    rows = []
-    for path, digest in files:
-        if digest is None:
-            return None
-        rows.append(LockedFile(path, 0, digest))
+    rows = [LockedFile(path, 0, digest) for path, digest in files.items() if digest is not None]
     try:
-        return tree_digest(rows)
+        return tree_digest(rows) if len(rows) == len(files) else None
     except UnicodeEncodeError:
         return None  # no name of a model's file
 
@@ -179,20 +130,22 @@ def discard_damaged(store: Store, found: Integrity) -> Integrity:
     for name in found.damaged_snapshots:
         if store.snapshots.path(name).is_dir():
             with store.blobs.exclusive(name):
-                if _tree_digest_of(store.snapshots.path(name)) != name:
+                if _tree_digest_now(store, name) != name:
                     store.snapshots.discard(name)
                     snapshots.append(name)
     for name in found.damaged_blobs:
         if store.blobs.path(name).exists():
             with store.blobs.exclusive(name):
-                if _digest(store.blobs.path(name)) != name:
+                if _digest(*store.hasher.digests([(name, store.blobs.path(name))])) != name:
                     store.blobs.discard(name)
                     blobs.append(name)
     return replace(found, damaged_blobs=tuple(blobs), damaged_snapshots=tuple(snapshots))
 
 
-def _tree_digest_of(folder: Path) -> str | None:
-    rows = []
-    for path, status in walk(str(folder)):
-        rows.append((path, _digest(folder / path) if stat.S_ISREG(status.st_mode) else None))
-    return _tree_digest(rows)
+def _tree_digest_now(store: Store, name: str) -> str | None:
+    folder = store.snapshots.path(name)
+    files = {path: stat.S_ISREG(status.st_mode) for path, status in walk(folder)}
+    if not all(files.values()):
+        return None
+    digests = store.hasher.digests([(path, folder / path) for path in files])
+    return _tree_digest(dict(zip(files, map(_digest, digests), strict=True)))

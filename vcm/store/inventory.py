@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vcm.core.pruning import Kind, Part, StoredFile
+from vcm.store.files import scanned, walk
 
 _SHA256 = r"(?P<name>[0-9a-f]{64})"
 _UNIQUE = r"[0-9a-f]{32}"
@@ -66,7 +67,7 @@ def _parts(root: Path, pattern: str, shapes: tuple[tuple[Kind, str], ...]) -> It
     folders = metadata_folders(root) if "*" in pattern else [root / pattern]
     for folder in folders:
         place = folder.relative_to(root).as_posix()
-        for entry in _entries(folder):
+        for entry in scanned(folder):
             for kind, shape in compiled:
                 match = shape.fullmatch(entry.name)
                 if match:
@@ -85,7 +86,7 @@ def _part(kind: Kind, name: str, folder: str, entry: os.DirEntry[str]) -> Part |
             return None
         if kind not in _EITHER and is_folder != (kind is Kind.SNAPSHOT):
             return None
-        files = tuple(_files(entry.path)) if is_folder else (_stored(status),)
+        files = tuple(_stored(each) for _, each in walk(entry.path)) if is_folder else (_stored(status),)
     except FileNotFoundError:
         return None  # gone meanwhile
     return Part(kind, name, f"{folder}/{entry.name}".removeprefix("./"), files, _used(kind, status))
@@ -102,32 +103,3 @@ def _used(kind: Kind, status: os.stat_result) -> float:
 
 def _stored(status: os.stat_result) -> StoredFile:
     return StoredFile((status.st_dev, status.st_ino), status.st_size, status.st_nlink)
-
-
-def _files(folder: str) -> Iterator[StoredFile]:
-    return (_stored(status) for _, status in walk(folder))
-
-
-def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """All that is no folder below one, by its path there, with ``/`` between the parts.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-    pending = [("", folder)]
-    while pending:
-        prefix, current = pending.pop()
-        for entry in _entries(current):
-            status = os.lstat(entry.path)
-            if stat.S_ISDIR(status.st_mode):
-                pending.append((f"{prefix}{entry.name}/", entry.path))
-            else:
-                yield prefix + entry.name, status
-
-
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -20,10 +20,9 @@ from typing import Any, Self
 
 from vcm.core.lock import LockedModel
 from vcm.core.pruning import Claim
-from vcm.store.exclusion import NoLocksError, Release, locks_work, try_lock
+from vcm.store.exclusion import Release, lock, locks_work, try_lock, unlocked
 from vcm.store.files import read_small, remove_file, replace_file, temporary_name
 
-_POLL_SECONDS = 0.02
 _DOUBTFUL_SECONDS = 24 * 3600.0
 """For how long a lease counts of which nobody can tell whether it is held."""
 _LARGEST = 1 << 28
@@ -49,7 +48,7 @@ class Lease:
             with suppress(OSError):
                 path.unlink()
         self._release()
-        self._release = _nothing
+        self._release = unlocked
 
 
 class Leases:
@@ -72,7 +71,8 @@ class Leases:
         path = self.folder / f"{temporary_name('')}.json"
         text = json.dumps(_document(models)).encode()
         with self.exclusive(cancelled):
-            lease = Lease(path, self._held(path.with_suffix(".lock")))
+            # The name is this process's own: it is had at once.
+            lease = Lease(path, lock(path.with_suffix(".lock")))
             try:
                 replace_file(path, text, durable=False)
             except BaseException:
@@ -87,10 +87,7 @@ class Leases:
         Raises:
             OSError: the store cannot be written.
         """
-        waiting = cancelled or Event()
-        while (release := self._try_store_lock()) is None:
-            if waiting.wait(_POLL_SECONDS):
-                raise KeyboardInterrupt
+        release = lock(self._store_lock, cancelled)
         try:
             yield
         finally:
@@ -129,26 +126,6 @@ class Leases:
             return None
         return Claim(path.stem, began, *_digests(read_small(path, _LARGEST)))
 
-    def _try_store_lock(self) -> Release | None:
-        try:
-            return try_lock(self._store_lock)
-        except NoLocksError:
-            return _nothing
-        except FileNotFoundError:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return None
-
-    def _held(self, path: Path) -> Release:
-        try:
-            # Its name is this process's own, so that nobody else has it.
-            return try_lock(path) or _nothing
-        except NoLocksError:
-            return _nothing
-
-
-def _nothing() -> None:
-    pass
-
 
 def _is_held(lock: Path) -> bool | None:
     """Whether somebody holds a lock; None where nobody can tell, as for a file of another user."""
@@ -156,7 +133,7 @@ def _is_held(lock: Path) -> bool | None:
         return False
     try:
         release = try_lock(lock)
-    except (OSError, NoLocksError):
+    except OSError:
         return None
     if release is None:
         return True

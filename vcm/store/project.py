@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from vcm.core import lock as lock_format
@@ -13,6 +14,8 @@ from vcm.core.wording import system_reason
 from vcm.errors import PERMISSION_ERROR, ConfigError, LockError, VcmError
 from vcm.store.files import disk_errors, replace_file
 from vcm.version import VERSION
+
+_CHECK = "check that it is a file you may read"
 
 
 @record(frozen=True)
@@ -114,12 +117,13 @@ def find_project(start: Path, file_name: str = manifest_format.FILE_NAME) -> Pro
 
 def _read(path: Path) -> bytes | None:
     try:
+        # Opening a pipe would wait for ever, and a device may have no end.
+        if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise VcmError(f"cannot read {path}: no regular file", error_code=PERMISSION_ERROR, hint=_CHECK)
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise VcmError(
-            f"cannot read {path}: {system_reason(error)}",
-            error_code=PERMISSION_ERROR,
-            hint="check that it is a file you may read",
+            f"cannot read {path}: {system_reason(error)}", error_code=PERMISSION_ERROR, hint=_CHECK
         ) from error

@@ -5,18 +5,17 @@ Prune keeps everybody from taking a lease while it works: it removes nothing tha
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
 from vcm.core.lock import LockedModel
 from vcm.core.pruning import Claim, Kind, Part, Pruning, in_order, make_pruning
 from vcm.core.wording import counted
-from vcm.errors import PERMISSION_ERROR, VcmError
-from vcm.store.files import disk_errors, remove_file, remove_folder, sync_folder, temporary_name
+from vcm.errors import CONFIG_ERROR, PERMISSION_ERROR, VcmError
+from vcm.store.files import disk_errors, remove_file, remove_folder, sync_folder
 from vcm.store.inventory import FOLDERS, metadata_folders, take_inventory
 from vcm.store.leases import Leases
 from vcm.store.project import Project
@@ -31,23 +30,36 @@ class Projects:
         locks: the models of each project's lock.
         gone: projects whose folder or lock is not there any more.
         unreadable: projects whose lock is there and cannot be used now, with the reason.
+        are_known: false where the store has models and no record of who uses them, as one that an older vcm filled.
     """
 
     locks: dict[Path, tuple[LockedModel, ...]]
     gone: tuple[Path, ...] = ()
     unreadable: tuple[tuple[Path, VcmError], ...] = ()
+    are_known: bool = True
+
+    @property
+    def are_certain(self) -> bool:
+        """Whether it is known what all projects need."""
+        return self.are_known and not self.unreadable
 
     @property
     def models(self) -> list[LockedModel]:
         """The models of all locks."""
         return [model for models in self.locks.values() for model in models]
 
-    def refuse_unreadable(self) -> None:
+    def refuse_uncertain(self) -> None:
         """Refuse to go on where nobody can tell what a project needs.
 
         Raises:
             VcmError: says which project, and what is wrong with its lock.
         """
+        if not self.are_known:
+            raise VcmError(
+                "nothing was pruned: this store has models, and no record of the projects that use them",
+                error_code=CONFIG_ERROR,
+                hint="run vcm sync once in each project that uses it, then prune; vcm cache clean removes everything",
+            )
         if self.unreadable:
             folder, problem = self.unreadable[0]
             raise VcmError(
@@ -77,29 +89,15 @@ def read_projects(folders: Iterable[Path]) -> Projects:
     gone, unreadable = list[Path](), list[tuple[Path, VcmError]]()
     for folder in folders:
         try:
-            lock = _lock(folder)
+            lock = Project(folder).lock()
         except VcmError as error:
             unreadable.append((folder, error))
         else:
             if lock is None:
                 gone.append(folder)
             else:
-                locks[folder] = lock
+                locks[folder] = lock.models
     return Projects(locks, tuple(gone), tuple(unreadable))
-
-
-def _lock(folder: Path) -> tuple[LockedModel, ...] | None:
-    project = Project(folder)
-    with disk_errors(project.lock_path, hint="check that it is a file you may read"):
-        try:
-            status = project.lock_path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-    if not stat.S_ISREG(status.st_mode):
-        # Opening a pipe would wait for ever.
-        raise VcmError("models.lock is no regular file", error_code=PERMISSION_ERROR)
-    lock = project.lock()
-    return None if lock is None else lock.models
 
 
 def plan_pruning(store: Store, now: float) -> Pruned:
@@ -116,7 +114,9 @@ def plan_pruning(store: Store, now: float) -> Pruned:
     with disk_errors(store.root):
         claims = Leases(store.root).claims(now)
         parts = take_inventory(store.root)
-    if projects.unreadable:
+        if not store.registry.registry_file.exists() and any(part.kind is Kind.SNAPSHOT for part in parts):
+            projects = replace(projects, are_known=False)
+    if not projects.are_certain:
         return Pruned(Pruning((), tuple(parts)), projects, len(claims))
     return Pruned(make_pruning(parts, projects.models, claims, now), projects, len(claims))
 
@@ -145,7 +145,7 @@ def prune(store: Store, now: float, cancelled: Event | None = None) -> Pruned:
     leases = Leases(store.root)
     with disk_errors(store.root), leases.exclusive(cancelled):
         planned = plan_pruning(store, now)
-        planned.projects.refuse_unreadable()
+        planned.projects.refuse_uncertain()
         _remove(store, planned.pruning.drop)
         store.registry.forget(planned.projects.gone)
         store.registry.drop([part.name for part in planned.pruning.dropped(Kind.SNAPSHOT)])
@@ -200,7 +200,7 @@ def _refuse_users(store: Store, claims: list[Claim]) -> None:
 def _remove(store: Store, parts: Iterable[Part]) -> None:
     """Remove parts of the store: the snapshots out of sight, then all off the disk."""
     parts = list(parts)
-    hidden = [_hidden(store, part.name) for part in parts if part.kind is Kind.SNAPSHOT]
+    hidden = [store.snapshots.hide(part.name) for part in parts if part.kind is Kind.SNAPSHOT]
     if hidden:
         # A loss of power shall not bring back a folder whose files are gone.
         sync_folder(store.snapshots.folder)
@@ -215,17 +215,6 @@ def _remove(store: Store, parts: Iterable[Part]) -> None:
                 remove_file(path)
     for folder in metadata_folders(store.root):
         _remove_if_empty(folder)
-
-
-def _hidden(store: Store, tree_digest: str) -> Path:
-    """Where a snapshot is out of sight, without the record of when it was verified."""
-    folder = store.snapshots.building_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / temporary_name("discarded-")
-    store.snapshots.forget(tree_digest)
-    with suppress(FileNotFoundError):
-        store.snapshots.path(tree_digest).rename(target)
-    return target
 
 
 def _remove_if_empty(folder: Path) -> None:

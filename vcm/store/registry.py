@@ -20,11 +20,12 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional
 
 from vcm.core.installed import Document, drop_snapshots, forget_projects, parse_registry, record_models
 from vcm.core.lock import LockedModel
 from vcm.errors import ModelRegistryError, VcmError
+from vcm.store.exclusion import lock
 from vcm.store.files import disk_errors, replace_file
 from vcm.store.snapshots import SnapshotStore
 
@@ -283,14 +284,10 @@ class ModelRegistry:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(f"{self.registry_file}.lock", timeout=_PATIENCE_SECONDS, poll_interval=0.01)
         with self._errors():
-            self.registry_file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                lock.acquire()
-            except Timeout:
+                release = lock(Path(f"{self.registry_file}.lock"), patience=_PATIENCE_SECONDS)
+            except TimeoutError:
                 raise ModelRegistryError(
                     f"{self.registry_file} has been held by another process for {_PATIENCE_SECONDS:.0f} s",
                     hint="end the process that hangs, then try again",
@@ -298,10 +295,10 @@ class ModelRegistry:
             try:
                 yield
             finally:
-                lock.release()
+                release()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, verb: Literal["read", "write"] = "write") -> Iterator[None]:
         try:
             with disk_errors(self.registry_file):
                 yield
@@ -311,12 +308,13 @@ class ModelRegistry:
             raise ModelRegistryError(
                 error.message,
                 error_code=error.error_code,
-                hint=f"make room, or see who may write {self.registry_file}, then try again",
+                hint=f"{'make room, or ' if verb == 'write' else ''}see who may {verb} {self.registry_file}, "
+                "then try again",
             ) from error
 
     def _read(self) -> bytes | None:
         """The file's bytes; None where there is none."""
-        with self._errors():
+        with self._errors("read"):
             try:
                 # Opening a pipe would wait for ever.
                 if not stat.S_ISREG(os.stat(self.registry_file).st_mode):  # noqa: PTH116

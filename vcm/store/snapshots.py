@@ -19,7 +19,7 @@ from pathlib import Path
 from vcm.core import names
 from vcm.core.plan import SnapshotState
 from vcm.core.records import record
-from vcm.store.files import link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name
+from vcm.store.files import link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ class SnapshotStore:
             return _Look(model, {}, found={"": Finding("absent")})
         recorded = {} if full else self._recorded(model.tree_digest)
         locked = {file.path: file for file in model.files}
+        if not stamps.keys() <= locked.keys():
+            stamps = _as_locked(self.path(model.tree_digest), stamps, locked)
         look = _Look(model, stamps, {path: Finding("extra", path) for path in stamps if path not in locked})
         for path, file in locked.items():
             stamp = stamps.get(path)
@@ -175,7 +177,7 @@ class SnapshotStore:
         """Files of so many bytes in snapshots that were once verified, whatever they may hold by now."""
         for known in sorted(self.record_folder.glob("*.json")):
             for path, stamp in self._recorded(known.stem).items():
-                if stamp[0] == size and names.if_valid(path, names.file_path):
+                if stamp[:1] == (size,) and names.if_valid(path, names.file_path):
                     yield self.path(known.stem) / path
 
     def repair(self, model: LockedModel, blob_path: Callable[[str], Path]) -> Path:
@@ -266,12 +268,16 @@ class SnapshotStore:
 
     def discard(self, tree_digest: str) -> None:
         """Take a snapshot away: out of sight at once, then off the disk."""
+        remove_folder(self.hide(tree_digest))
+
+    def hide(self, tree_digest: str) -> Path:
+        """Where a snapshot is out of sight, without the record of when it was verified."""
         self.forget(tree_digest)
-        doomed = self.building_folder / temporary_name("discarded-")
         self.building_folder.mkdir(parents=True, exist_ok=True)
+        hidden = self.building_folder / temporary_name("discarded-")
         with suppress(FileNotFoundError):
-            self.path(tree_digest).rename(doomed)
-        remove_folder(doomed)
+            self.path(tree_digest).rename(hidden)
+        return hidden
 
     def _recorded(self, tree_digest: str) -> dict[str, Stamp]:
         try:
@@ -311,28 +317,31 @@ def _fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], 
 
 def _stamps(root: Path) -> dict[str, Stamp] | None:
     """The stamps of all that is no folder below ``root``, by path; None where there is no such folder."""
-    stamps: dict[str, Stamp] = {}
-    pending = [("", str(root))]
-    while pending:
-        prefix, folder = pending.pop()
-        try:
-            entries = os.scandir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            if not prefix:
-                return None
-            continue
-        with entries:
-            for entry in entries:
-                path = prefix + entry.name
-                # Not entry.stat(): on Windows it gives no inode.
-                status = os.lstat(entry.path)
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append((f"{path}/", entry.path))
-                elif stat.S_ISREG(status.st_mode):
-                    stamps[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
-                else:
-                    stamps[path] = (-1, 0, 0)
-    return stamps
+    stamps = {
+        path: (status.st_size, status.st_mtime_ns, status.st_ino) if stat.S_ISREG(status.st_mode) else (-1, 0, 0)
+        for path, status in walk(root)
+    }
+    return stamps if stamps or root.is_dir() else None
+
+
+def _as_locked(root: Path, stamps: dict[str, Stamp], locked: Iterable[str]) -> dict[str, Stamp]:
+    """The stamps under the names of the lock, where the file system tells them in another form of Unicode.
+
+    Old macOS disks take letters apart (NFD) and find the file under either name; elsewhere it is another file.
+    """
+    odd = {path for path in stamps if not path.isascii()}.difference(locked)
+    if not odd:
+        return stamps
+    import unicodedata
+
+    wanted = {unicodedata.normalize("NFD", path): path for path in locked if path not in stamps}
+    found = dict(stamps)
+    for path in odd:
+        name = wanted.get(unicodedata.normalize("NFD", path))
+        with suppress(OSError):
+            if name is not None and (root / name).lstat().st_ino == stamps[path][2]:
+                found[name] = found.pop(path)
+    return found
 
 
 def _size_text(stamp: Stamp) -> str:

@@ -33,6 +33,7 @@ class StoreUse:
         self._cancelled = cancelled
         self._notice = notice
         self._held: Lease | None = None
+        self._refused: VcmError | None = None
 
     def hold(self) -> None:
         """Keep prune from removing anything, until it is let go.
@@ -61,6 +62,7 @@ class StoreUse:
         Raises:
             VcmError: the store cannot be written.
         """
+        self._refused = None
         try:
             lease = self._taken(models)
         except VcmError:
@@ -110,11 +112,14 @@ class StoreUse:
         """
         if self._project is None:
             return
-        try:
-            self._store.registry.record(self._project.resolve(), models, self._store.root)
-        except VcmError as error:
-            if not quiet:
-                self._notice(
-                    "the store cannot take down that this project uses it, so that vcm cache prune may remove its "
-                    f"models: {error}"
-                )
+        # Tried once while a lease is held: a process that hangs with the registry in its hands is not waited for twice.
+        if self._refused is None:
+            try:
+                self._store.registry.record(self._project.resolve(), models, self._store.root)
+            except VcmError as error:
+                self._refused = error
+        if self._refused is not None and not quiet:
+            self._notice(
+                "the store cannot take down that this project uses it, so vcm cache prune may remove its "
+                f"models: {self._refused}"
+            )

@@ -8,6 +8,7 @@ working on, and pages that are given up are ready for the next bytes.
 from __future__ import annotations
 
 import os
+import stat
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ class GrowingFile:
     """A file that only grows at its end, or begins anew; for one thread at a time.
 
     Args:
-        path: made where it is not there; what it holds stays.
+        path: made where it is not there; what it holds stays, unless that is no file, or has other names.
 
     Raises:
         OSError: from every method, what the system says; a flush's failure is raised by the next call.
@@ -101,7 +102,12 @@ class GrowingFile:
 
 
 def _opened(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    with suppress(OSError):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            # A pipe would never end, and what a link leads to, or what has other names, is somebody's who needs it.
+            path.unlink()
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(path, flags, 0o600)
     except PermissionError:
@@ -114,4 +120,6 @@ def _opened(path: Path) -> int:
 def _flush(descriptor: int) -> None:
     os.fsync(descriptor)
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):
+            # Advice alone: a file system that takes none has lost nothing.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -111,7 +111,8 @@ class HubSimulator:
     def bytes_sent(self) -> int:
         """Bytes that both origins have put on their connections so far, heads included.
 
-        What a client that has left did not read is counted, too.
+        What a client that has left did not read is counted, too; bytes count once the system has taken them, which may
+        be a moment after the client has read them.
         """
         return self._traffic.bytes_sent
 
