@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,9 @@ from tests.conftest import Notes
 from vcm.hub.client import HubClient
 from vcm.hub.http import Address, HttpClient
 from vcm.install.transfer import Transfer
+from vcm.install.wanted import WantedFile
 from vcm.store.blobs import BlobStore
-from vcm.testing import HubSimulator
+from vcm.testing import HubSimulator, SimulatedRepo
 
 
 @dataclass
@@ -36,6 +38,18 @@ class Fetching:
     def stored(self) -> list[str]:
         """The digests of the blobs."""
         return sorted(path.name for path in self.blobs.folder.iterdir())
+
+
+def wanted_file(hub: HubSimulator, repo: SimulatedRepo, data: bytes) -> WantedFile:
+    """``acme/m``'s weights, as a lock promises them."""
+    return WantedFile(
+        model="m",
+        path="model.safetensors",
+        url=f"{hub.endpoint}/acme/m/resolve/{repo.head()}/model.safetensors",
+        repo="acme/m",
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import TOKEN
+from tests.install.conftest import wanted_file
 from vcm.errors import ModelChecksumError, ModelDownloadError, RegistryError
 from vcm.install import transfer
 from vcm.install.ahead import ReadAhead, Segment
@@ -39,14 +40,7 @@ def impatient(monkeypatch):
 def wanted(hub, impatient):
     repo = hub.add_repo("acme/m", {"model.safetensors": DATA})
     hub.fail(SLOW)
-    return WantedFile(
-        model="m",
-        path="model.safetensors",
-        url=f"{hub.endpoint}/acme/m/resolve/{repo.head()}/model.safetensors",
-        repo="acme/m",
-        size=len(DATA),
-        sha256=DIGEST,
-    )
+    return wanted_file(hub, repo, DATA)
 
 
 def ranges(hub: HubSimulator) -> list[str]:

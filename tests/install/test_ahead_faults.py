@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import TOKEN
+from tests.install.conftest import wanted_file
 from vcm.errors import DiskSpaceError
 from vcm.hub.faults import NetworkFaultError
 from vcm.install import transfer
@@ -38,14 +39,7 @@ def eager(monkeypatch):
 @pytest.fixture
 def wanted(hub):
     repo = hub.add_repo("acme/m", {"model.safetensors": DATA})
-    return WantedFile(
-        model="m",
-        path="model.safetensors",
-        url=f"{hub.endpoint}/acme/m/resolve/{repo.head()}/model.safetensors",
-        repo="acme/m",
-        size=len(DATA),
-        sha256=DIGEST,
-    )
+    return wanted_file(hub, repo, DATA)
 
 
 def in_time(action: Any) -> Any:

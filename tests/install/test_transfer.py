@@ -21,6 +21,7 @@ import pytest
 from pyfakefs.fake_filesystem_unittest import Patcher
 
 from tests.conftest import TOKEN
+from tests.install.conftest import wanted_file
 from vcm.core.manifest import parse_checksum
 from vcm.core.reporter import Reporter
 from vcm.errors import (
@@ -57,14 +58,7 @@ def repo(hub):
 
 @pytest.fixture
 def wanted(hub, repo):
-    return WantedFile(
-        model="m",
-        path="model.safetensors",
-        url=f"{hub.endpoint}/acme/m/resolve/{repo.head()}/model.safetensors",
-        repo="acme/m",
-        size=len(DATA),
-        sha256=DIGEST,
-    )
+    return wanted_file(hub, repo, DATA)
 
 
 def small(hub: HubSimulator, repo: SimulatedRepo, **changes: Any) -> WantedFile:

@@ -15,9 +15,8 @@ from functools import partial
 from threading import Event, Lock, Thread
 
 from vcm.hub.body import Answer
-from vcm.hub.faults import NetworkFaultError
 from vcm.install.hashing import Buffers
-from vcm.install.partial import PART, content_range
+from vcm.install.partial import PART, another_part, content_range, cut
 
 CONNECTIONS = 8
 """To fetch large files over, shared by those that are on their way at one time."""
@@ -63,13 +62,11 @@ class Segment:
             (self.start + self.size, total),
             (self.start + self.size, None),
         ):
-            raise NetworkFaultError(
-                "the server sent another part of the file than was asked for", hint="try again later"
-            )
+            raise another_part()
         while not self.is_complete:
             count = answer.read_into(self.buffer[self.size : self.end - self.start])
             if not count:
-                raise NetworkFaultError(f"the connection was cut at byte {self.start + self.size} of {total}")
+                raise cut(self.start + self.size, total)
             self.size += count
             yield count
 

@@ -37,6 +37,16 @@ def content_range(answer: Answer) -> tuple[int, int | None] | None:
     return int(match[1]), int(match[3]) if match[3] != "*" else None
 
 
+def another_part() -> NetworkFaultError:
+    """The fault of a server that answers with bytes nobody asked it for; they are never glued to others."""
+    return NetworkFaultError("the server sent another part of the file than was asked for", hint="try again later")
+
+
+def cut(here: int, total: int) -> NetworkFaultError:
+    """The fault of a connection that ended after so many bytes of a file."""
+    return NetworkFaultError(f"the connection was cut at byte {here} of {total}")
+
+
 class Partial:
     """The bytes that are here so far.
 
@@ -169,7 +179,7 @@ class Partial:
         """The answer's body is over: all bytes are here, or some are missing."""
         expected = self._wanted.size if self._wanted.size is not None else self.announced
         if expected is not None and self.size < expected:
-            raise NetworkFaultError(f"the connection was cut at byte {self.size} of {expected}")
+            raise cut(self.size, expected)
         self._complete = True
 
     def verified(self) -> str:

@@ -90,7 +90,6 @@ class Installer:
         self._nearby = nearby
         self._cancelled = cancelled
         self._counted: set[str] = set()
-        self._missing: set[str] = set()
 
     def install(self, plan: Plan, headroom: float) -> list[Synced]:
         """Bring the store to the plan's end; one answer for each of its models, in the plan's order.

@@ -22,7 +22,7 @@ from vcm.hub.refusals import RepoNotFoundError
 from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
 from vcm.install.ahead import BUFFERS, CONNECTIONS, SEGMENT, ReadAhead, Segment
 from vcm.install.hashing import Buffers
-from vcm.install.partial import PART, Partial
+from vcm.install.partial import PART, Partial, another_part
 from vcm.install.wanted import Fetched, WantedFile
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors
@@ -201,9 +201,7 @@ class Transfer:
                 self._throw_away(partial, wanted)
             if not partial.continues(answer):
                 self._throw_away(partial, wanted)
-                raise NetworkFaultError(
-                    "the server sent another part of the file than was asked for", hint="try again later"
-                )
+                raise another_part()
             _refuse_page(answer, wanted)
             partial.announce(answer)
             if self._receive(partial, wanted, answer):
