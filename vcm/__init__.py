@@ -18,7 +18,10 @@ The map, from the rules to the terminal; each package may import what stands abo
     resolve           hub → lock: choosing, following, what has changed since
     session           one run over one project: what to ask, what to install
     downloader        ModelDownloader: the same for one model of the hub, without a project
-    enforce           yes or no: the gate, ModelManager, AnalysisPipeline
+    enforce           yes or no: the gate, ModelManager
+    video             a video as pictures, sound and text; the copy in which flagged stretches are black and silent
+    detectors         what a detector is, and the kinds that come with vcm; each runs on a snapshot's folder only
+    analysis          AnalysisPipeline: gate, then video → detectors → report
     cli               parses, calls, prints
     testing           a hub on loopback, for tests of vcm and of programs that use it; imports nothing of the above
 
@@ -31,12 +34,12 @@ from vcm import version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from vcm.analysis.pipeline import AnalysisPipeline
     from vcm.core.entries import ModelEntry, ModelStatus, ModelType
     from vcm.downloader import ModelDownloader
     from vcm.enforce.config import Config, ModelsConfig, ModelSource, load_config
     from vcm.enforce.gate import gate, require
     from vcm.enforce.manager import ModelManager
-    from vcm.enforce.pipeline import AnalysisPipeline
     from vcm.errors import (
         ConfigError,
         DiskSpaceError,
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
 __version__ = version.VERSION
 
 _HOMES = {
-    "AnalysisPipeline": "vcm.enforce.pipeline",
+    "AnalysisPipeline": "vcm.analysis.pipeline",
     "Config": "vcm.enforce.config",
     "ConfigError": "vcm.errors",
     "DiskSpaceError": "vcm.errors",

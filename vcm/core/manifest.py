@@ -25,6 +25,9 @@ FILE_NAME = "models.toml"
 DEFAULT_HEADROOM = 2.0
 """Free space must be this many times the bytes still to fetch."""
 
+DEFAULT_MERGE_GAP = 1.0
+"""Seconds: what detectors find no further apart than this is one segment of the video."""
+
 CHECKSUM_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128, "blake2b": 128, "sha1": 40, "md5": 32}
 """Algorithms a url's checksum may use, and their hex digits. The lock always pins SHA-256 beside it."""
 
@@ -119,6 +122,7 @@ class Manifest:
     cache_dir: str | None = None
     disk_headroom: float = DEFAULT_HEADROOM
     detectors: tuple[Detector, ...] = ()
+    merge_gap: float = DEFAULT_MERGE_GAP
     policy: Policy = Policy()
 
     @cached_property
@@ -168,7 +172,10 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
     cache_dir = cache.text("dir")
     headroom = cache.number("disk-headroom", least=1, most=100)
     cache.finish()
-    detectors = _detectors(top, models)
+    pipeline = top.table("pipeline")
+    detectors = _detectors(pipeline, models)
+    merge_gap = pipeline.number("merge-gap", least=0, most=3600)
+    pipeline.finish()
     policy = read_policy(top, [model.name for model in models])
     top.finish()
     return Manifest(
@@ -179,6 +186,7 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
         cache_dir=cache_dir,
         disk_headroom=DEFAULT_HEADROOM if headroom is None else headroom,
         detectors=detectors,
+        merge_gap=DEFAULT_MERGE_GAP if merge_gap is None else merge_gap,
         policy=policy,
     )
 
@@ -294,8 +302,7 @@ def _pattern(text: str) -> None:
         raise ValueError("a pattern is a gitignore-style glob, such as '*.onnx' or 'fp16/**'")
 
 
-def _detectors(top: Table, models: tuple[Requirement, ...]) -> tuple[Detector, ...]:
-    pipeline = top.table("pipeline")
+def _detectors(pipeline: Table, models: tuple[Requirement, ...]) -> tuple[Detector, ...]:
     tables = pipeline.table("detectors")
     known = {model.name for model in models}
     detectors = []
@@ -312,5 +319,4 @@ def _detectors(top: Table, models: tuple[Requirement, ...]) -> tuple[Detector, .
             Detector(name=name, kind=table.required_text("kind"), model=model, options=table.values("options"))
         )
         table.finish()
-    pipeline.finish()
     return tuple(detectors)

@@ -1,0 +1,1 @@
+"""Detectors: what one is, and the kinds that come with vcm."""
