@@ -206,7 +206,7 @@ def test_mistakes_name_their_place(write, refusal, tmp_path):
         f"mend it in {path}",
     )
     assert refusal(load_config, path.with_name("typo.yaml"))[2:] == (
-        f"cannot read {path.with_name('typo.yaml')}: No such file or directory",
+        f"cannot read {path.with_name('typo.yaml')}: no such file or directory",
         "name the application's YAML file",
     )
     assert refusal(load_config, path.with_name("video-censor.json"))[2:] == (

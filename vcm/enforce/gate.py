@@ -210,8 +210,13 @@ def gate(
 
 
 def _seconds(age: timedelta | float | None) -> float | None:
-    # Not by asking for its class, which takes as long to import as a gate takes.
-    return age if age is None or isinstance(age, int | float) else age.total_seconds()
+    if age is None or isinstance(age, int | float):
+        return age
+    try:
+        # Not by asking for its class, which takes as long to import as a gate takes.
+        return age.total_seconds()
+    except AttributeError:
+        raise ConfigError(f"max_age: expected a timedelta or seconds, found {age!r}", hint="pass seconds") from None
 
 
 def require(
