@@ -200,8 +200,11 @@ def test_weights(frames):
 
 def run_tests(folder: Path) -> str:
     command = (sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", folder)
-    done = subprocess.run((*command, folder), cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout
+    # Only pytest's own plugins, which takes a third of the time.
+    environ = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        (*command, folder), cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+    ).stdout
 
 
 def test_a_test_run_asks_for_its_model(installed, project):
