@@ -177,14 +177,18 @@ def gate(project: str | Path | None = None, groups: str | Collection[str] = ()) 
     """
     opened = open_project(project)
     manifest = opened.manifest()
-    groups = (groups,) if isinstance(groups, str) else groups
-    store = open_store(opened, manifest)
-    answers = check(opened, manifest, store, groups=groups)
+    answers = passing(opened, manifest, open_store(opened, manifest), groups)
+    return {answer.model.name: answer.path for answer in answers}
+
+
+def passing(project: Project, manifest: Manifest, store: Store, groups: str | Collection[str]) -> list[Checked]:
+    """What is installed of the models that are required, all of it as it is locked; raises as ``gate``."""
+    answers = check(project, manifest, store, groups=(groups,) if isinstance(groups, str) else groups)
     for answer in answers:
         if not answer.passes:
             raise answer.error()
     _log_notices([answer.model for answer in answers], manifest, store)
-    return {answer.model.name: answer.path for answer in answers if not answer.findings}
+    return [answer for answer in answers if not answer.findings]
 
 
 def require(name: str, project: str | Path | None = None) -> Path:
