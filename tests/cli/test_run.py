@@ -304,10 +304,15 @@ LOADS = (
 )
 
 
-def test_a_store_of_another_user(synced, cache, unprivileged, vcm_run, tmp_path):
+@pytest.mark.parametrize("may_write", [False, True])
+def test_a_store_of_another_user(may_write, synced, cache, unprivileged, vcm_run, tmp_path):
+    """Who may write its folders may still not link to files of another: Linux protects hard links."""
     for folder, folders, files in os.walk(cache):
+        Path(folder).chmod(0o777 if may_write else 0o755)
         for name in ("", *folders, *files):
             os.chown(Path(folder, name), 65534, 65534)
+    if may_write:
+        (cache / "in-use" / "store.lock").unlink()  # which only its owner may open
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     result = vcm_run(*python(LOADS), before=unprivileged, env={**os.environ, "TMPDIR": str(temporary)})
@@ -318,6 +323,7 @@ def test_a_store_of_another_user(synced, cache, unprivileged, vcm_run, tmp_path)
     assert again.code == 0
     assert len(list((temporary / "vcm-0" / "hub-views").iterdir())) == 1
     assert views(cache) == []
+    assert (cache / "hub-views").exists() == may_write
 
 
 def test_a_read_only_volume(wants_frames, vcm, tmpfs, vcm_run, tmp_path):

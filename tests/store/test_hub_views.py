@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -170,6 +171,42 @@ def test_what_a_killed_program_had_only_begun(opened, store, contents):
     view = opened()
     assert views(store) == [view.folder.name]
     assert held(view.hub) == expected(contents)
+
+
+def test_killed_at_any_moment(opened, store, model, contents):
+    """Whatever was begun: the next view is whole, and no other is left."""
+    view, deaths = make_hub_view([replace(model, ref="refs/pr/1")]), 0
+    for number in range(1, 100):
+        child = os.fork()
+        if child == 0:
+            die_at(number)
+            open_view(view, [model], store, inheritable=True)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if status == 0:
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        deaths += 1
+        if number % 2:
+            # Else what was left is for the next one to die over.
+            following = opened()
+            assert held(following.hub) == expected(contents)
+            assert views(store) == [following.folder.name]
+            leave(following)
+    assert deaths > 10
+
+
+def die_at(number: int) -> None:
+    """SIGKILL to this process before it touches the disk for the so-manieth time."""
+    left = [number]
+
+    def count(event: str, _: tuple[object, ...]) -> None:
+        if event in ("os.mkdir", "os.link", "os.rename", "os.remove", "os.rmdir", "open", "fcntl.flock"):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
 
 
 def test_many_at_once_that_take_over(opened, store, model, contents):

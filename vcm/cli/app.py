@@ -23,7 +23,13 @@ def hoisted(arguments: list[str]) -> list[str]:
 
     Behind ``--``, and behind the program that ``vcm run`` shall start, they are not vcm's.
     """
-    first, rest = [], []
+    first, rest = _sorted(arguments)
+    return first + rest
+
+
+def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Vcm's own options, and the command with what follows it."""
+    first, rest = list[str](), list[str]()
     pending = list(arguments)
     while pending:
         word = pending.pop(0)
@@ -41,7 +47,7 @@ def hoisted(arguments: list[str]) -> list[str]:
             rest.append(word)
             if word == "--group" and pending:
                 rest.append(pending.pop(0))
-    return first + rest
+    return first, rest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,12 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: without the program's name; by default those of this process.
     """
-    words = hoisted(sys.argv[1:] if arguments is None else arguments)
+    first, rest = _sorted(sys.argv[1:] if arguments is None else arguments)
+    words = first + rest
     own = words[: words.index("--") if "--" in words else None]
     json = "--json" in own
     try:
         # What is for a program may be any bytes.
-        "".join(own if "run" in own else words).encode()
+        "".join(own if rest[:1] == ["run"] else words).encode()
     except UnicodeEncodeError:
         return fail(ConfigError("an argument is not UTF-8 text", hint="write it in UTF-8"), json=json)
     try:
