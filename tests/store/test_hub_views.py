@@ -327,6 +327,7 @@ def test_no_place_at_all(store, model, snapshot, monkeypatch, tmp_path):
     assert caught.value.hint == (
         "run vcm as a user who may write the store, or point TMPDIR at a folder that can be written"
     )
+    assert Leases(store.root).claims(time.time()) == []
 
 
 def test_a_disk_that_ignores_case(store, model, snapshot, monkeypatch):

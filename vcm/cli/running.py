@@ -29,9 +29,10 @@ def run(
     group: Groups = [],
     all_groups: AllGroups = False,
 ) -> int:
-    """Start a program that finds the locked models on "the Hub", and nothing else.
+    """Start a program on the locked models, and nothing else.
 
-    It does not start unless vcm check would say yes. It is offline: HF_HUB_CACHE is a folder with the locked repos.
+    It does not start unless vcm check says yes. What it asks the Hub for comes from HF_HUB_CACHE, a folder with the
+    locked repos; it is offline. Options behind COMMAND are its own.
     """
     if download_models:
         code = _sync(group, all_groups)

@@ -90,9 +90,14 @@ def open_view(view: HubView, models: Iterable[LockedModel], store: Store, *, inh
     leases: tuple[tuple[Path, Lease], ...] = ()
     with suppress(OSError):
         leases = ((store.root, Leases(store.root).take(models, inheritable=inheritable)),)
-    with disk_errors(store.root, hint=_LINK_REFUSED):
-        root = _private_root()
-        opened = _made(root, view, store, Leases(root).take((), inheritable=inheritable), _symbolic_link)
+    try:
+        with disk_errors(store.root, hint=_LINK_REFUSED):
+            root = _private_root()
+            opened = _made(root, view, store, Leases(root).take((), inheritable=inheritable), _symbolic_link)
+    except BaseException:
+        for _, lease in leases:
+            lease.release()
+        raise
     return OpenedView(opened.folder, (*opened.leases, *leases))
 
 
