@@ -45,7 +45,7 @@ OUTSIDE = {
     "platformdirs": {"settings"},
     "time": {"hub", "install", "session", "enforce", "cli", "testing", "downloader"},
     "datetime": {"resolve", "testing", "core", "store", "downloader"},
-    "logging": {"enforce", "analysis"},
+    "logging": {"enforce", "analysis", "cli"},
     "subprocess": {"store", "cli"},
     "tempfile": {"cli"},
     "shutil": {"store"},

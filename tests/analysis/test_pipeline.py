@@ -158,7 +158,7 @@ def test_an_optional_model_may_be_missing_but_not_another_one(lock, hub, refusal
     assert refusal(pipeline.verify_models)[:3] == (
         "ModelChecksumError",
         "CHECKSUM_MISMATCH",
-        "spare: not what is locked: more: not in the lock; x.safetensors: missing",
+        "spare: not what is locked: more: does not belong there; x.safetensors: missing",
     )
     assert hub.requests == []
 

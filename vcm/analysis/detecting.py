@@ -105,7 +105,10 @@ def blamed(declared: manifest.Detector) -> Iterator[None]:
     """
     try:
         yield
-    except VcmError:
+    except VcmError as error:
+        if error.file and not error.model:
+            # A detector is not told what its model is called.
+            error.model = declared.model
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -97,9 +97,10 @@ class AnalysisPipeline:
         """
         if not self._models_verified:
             raise RuntimeError("Call verify_models() before analyze()")
-        path = Path(video or self.config.video or "")
-        if not path.name:
+        chosen = self.config.video if video is None else video
+        if chosen is None:
             raise ConfigError("no video to analyse", hint="name one: analyze(video)")
+        path = Path(chosen)
         self._ensure_detection_pipeline()
         assert self._detectors is not None
         from vcm.analysis.watching import watch
@@ -202,7 +203,7 @@ class AnalysisPipeline:
             if absent:
                 made.append(MadeDetector(declared, None, f"its model {absent[0]} is not installed"))
                 continue
-            _log.info("building the detector %s, a %s", declared.name, declared.kind)
+            _log.info("building the detector %s (%s)", declared.name, declared.kind)
             folder = next((answer.path for answer in answers if answer.model.name == declared.model), None)
             made.append(make_detector(declared, folder, document))
             self._used.update((answer.model.name, answer.model) for answer in answers)

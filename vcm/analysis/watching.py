@@ -17,9 +17,20 @@ from vcm.core.subtitles import Cue
 from vcm.core.wording import system_reason
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
 from vcm.errors import CHECKSUM_MISMATCH, PERMISSION_ERROR, VcmError
-from vcm.store.hashing import Hasher
+from vcm.store.hashing import WORTH_TELLING, Hasher
 from vcm.video.media import Frame, Request, Sound
 from vcm.video.reading import Video, open_video
+
+
+def check_video(path: Path) -> None:
+    """Open a video, before anything is downloaded for it.
+
+    Raises:
+        VcmError: it cannot be read.
+    """
+    _state(path)
+    with open_video(path):
+        pass
 
 
 def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> Watched:
@@ -40,8 +51,11 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             outcomes.append(Outcome(made.declared.name, made.declared.kind, made.declared.model, skipped))
             if made.detector is not None and skipped is None:
                 shown_to[request_of(made.detector)].append(made)
-        with _told(reporter, f"hashing {path.name}", path.name, video.size) as advanced:
-            sha256 = Hasher().digest(path, advanced)
+        # What takes no longer than the blink of an eye is not announced.
+        with _told(
+            reporter, f"hashing {path.name}", path.name, video.size if video.size > WORTH_TELLING else 0
+        ) as told:
+            sha256 = Hasher().digest(path, told)
         with _told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
             findings = tuple(_found(video, shown_to, advanced))
         return Watched(
@@ -49,7 +63,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             sha256=sha256,
             size=video.size,
             duration=video.duration,
-            subtitles=None,
+            subtitles=(),
             outcomes=tuple(outcomes),
             findings=findings,
         )

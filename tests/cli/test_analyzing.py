@@ -1,0 +1,291 @@
+"""``vcm analyze``, from an empty store to a report: real video, a really trained classifier, real processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from tests.analysis.conftest import kinds
+from tests.detectors.training import train_scene_classifier
+
+__all__ = ["kinds"]
+
+RED, GREEN, BLUE = (200, 30, 30), (30, 180, 30), (30, 30, 200)
+COLOURS = {"fire": RED, "meadow": GREEN, "sea": BLUE}
+SCENES = [(GREEN, 3.0), (RED, 2.0), (BLUE, 3.0), (RED, 2.0)]
+STEP = 0.5
+SUBTITLES = """\
+1
+00:00:00,500 --> 00:00:02,000
+Damn the torpedoes
+
+2
+00:00:06,000 --> 00:00:07,000
+Calm sea
+"""
+MANIFEST = f"""
+[models.scenes]
+repo = "acme/scenes"
+version = "~=1.0"
+
+[pipeline]
+merge-gap = 0.5
+
+[pipeline.detectors.fire]
+kind = "image-classification"
+model = "scenes"
+options = {{ labels = ["fire"], threshold = 0.6, every = {STEP} }}
+
+[pipeline.detectors.swearing]
+kind = "word-list"
+options = {{ words = ["damn"] }}
+"""
+OPTIONAL = """
+[models.spare]
+repo = "acme/spare"
+optional = true
+
+[pipeline.detectors.more]
+kind = "image-classification"
+model = "spare"
+options = { labels = ["fire"] }
+"""
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory) -> Path:
+    """A trained classifier's files."""
+    folder = tmp_path_factory.mktemp("classifier")
+    train_scene_classifier(folder, COLOURS)
+    return folder
+
+
+@pytest.fixture
+def film(project) -> Path:
+    """Ten seconds: two of fire in the middle, two at the end; and subtitles beside it."""
+    path = project / "film.mp4"
+    make_film(path, SCENES)
+    path.with_suffix(".srt").write_text(SUBTITLES)
+    return path
+
+
+@pytest.fixture
+def served(classifier, hub, manifest):
+    """The classifier on the hub, as version 1.2, and a manifest that asks for it."""
+    files = {path.relative_to(classifier).as_posix(): path for path in classifier.rglob("*") if path.is_file()}
+    manifest(MANIFEST)
+    return hub.add_repo("acme/scenes", files, tags=["v1.2"], pipeline_tag="image-classification")
+
+
+@pytest.fixture
+def run(vcm_process):
+    """Runs a command line in a process of its own: exit code, standard output, standard error."""
+
+    def command(*arguments):
+        process = vcm_process(*arguments)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    return command
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_from_nothing_to_a_report(served, film, project, hub, run, cache):
+    code, out, err = run("analyze", "film.mp4", "--download-models", "-o", "report.json")
+
+    assert code == 0, err
+    assert out == "3 segments found: report.json\n"
+    assert "Locked 1 model" in err
+    assert "Installed 1 model" in err
+    report = json.loads((project / "report.json").read_text())
+    assert report["lock_sha256"] == sha256(project / "models.lock")
+    assert report["video"]["sha256"] == sha256(film)
+    assert report["video"]["size"] == film.stat().st_size
+    assert report["video"]["duration"] == pytest.approx(10, abs=0.1)
+    (model,) = report["models"]
+    (snapshot,) = (cache / "snapshots").iterdir()
+    assert model == {
+        "name": "scenes",
+        "version": "1.2",
+        "commit": served.tags["v1.2"],
+        "tree_digest": f"sha256:{snapshot.name}",
+        "repo": "acme/scenes",
+        "url": None,
+    }
+    assert [(each["name"], each["status"]) for each in report["detectors"]] == [("fire", "ran"), ("swearing", "ran")]
+    found = [(each["labels"], each["detectors"]) for each in report["segments"]]
+    assert found == [(["damn"], ["swearing"]), (["fire"], ["fire"]), (["fire"], ["fire"])]
+    for segment, (start, end) in zip(report["segments"], [(0.5, 2.0), (3.0, 5.0), (8.0, 10.0)], strict=True):
+        assert segment["start"] == pytest.approx(start, abs=STEP)
+        assert segment["end"] == pytest.approx(end, abs=STEP)
+        assert segment["score"] > 0.6
+
+    # What is there is used without a network, and gives the same report.
+    hub.clear_requests()
+    code, out, err = run("--offline", "-q", "analyze", "film.mp4")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == report
+    assert out.encode() == (project / "report.json").read_bytes()
+    assert hub.requests == []
+
+
+def test_without_the_flag_nothing_is_downloaded(served, film, hub, vcm, project):
+    assert vcm("lock").code == 0
+    hub.clear_requests()
+    result = vcm("analyze", film)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == ("error: scenes: not installed\nhint: run vcm sync, or start with --download-models\n")
+    (project / "models.lock").unlink()
+    result = vcm("analyze", film)
+    assert (result.code, result.err) == (1, f"error: no models.lock in {project}\nhint: run vcm lock\n")
+    assert hub.requests == []
+
+
+def test_an_optional_model_that_cannot_be_had(served, film, hub, vcm, manifest):
+    manifest(MANIFEST + OPTIONAL)
+    hub.add_repo("acme/spare", {"model.onnx": b"weights"})
+    assert vcm("lock").code == 0
+    hub.remove("acme/spare")
+
+    result = vcm("analyze", film, "--download-models")
+
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert report["detectors"][2] == {
+        "name": "more",
+        "kind": "image-classification",
+        "model": "spare",
+        "status": "skipped",
+        "reason": "its model spare is not installed",
+    }
+    assert [model["name"] for model in report["models"]] == ["scenes"]
+    assert len(report["segments"]) == 3
+    assert "note: optional models are missing: spare\n" in result.err
+    assert "note: the detector more did not run: its model spare is not installed\n" in result.err
+
+
+def test_a_model_that_its_kind_cannot_run(served, film, hub, vcm, manifest):
+    manifest(MANIFEST + OPTIONAL)
+    hub.add_repo("acme/spare", {"config.json": b"{}", "model.onnx": b"weights"})
+    result = vcm("analyze", film, "--download-models")
+    assert (result.code, result.out) == (2, "")
+    assert "error: spare/config.json: id2label: missing: the model names no labels\n" in result.err
+
+
+def test_a_required_model_that_cannot_be_had(served, film, hub, vcm):
+    assert vcm("lock").code == 0
+    hub.remove("acme/scenes")
+    result = vcm("analyze", film, "--download-models", "-o", "report.json")
+    assert (result.code, result.out) == (3, "")
+    assert not (film.parent / "report.json").exists()
+
+
+def test_what_is_wrong_is_said_before_anything_is_downloaded(served, film, hub, vcm, manifest, project):
+    assert "no such file" in vcm("analyze", "none.mp4", "--download-models").err
+    manifest(MANIFEST.replace('"word-list"', '"word-lists"'))
+    assert vcm("analyze", film, "--download-models").code == 2
+    manifest(MANIFEST.partition("[pipeline")[0])
+    result = vcm("analyze", film, "--download-models")
+    assert (result.code, result.err) == (
+        2,
+        "error: there is no detector to run\n"
+        "  [pipeline.detectors.swearing]\n"
+        '  kind = "word-list"\n'
+        '  options = { words = ["damn"] }\n'
+        "hint: declare one in models.toml, such as this one, or see vcm init --template video-censor\n",
+    )
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["-o", "out.MP4"],
+            "out.MP4 is called like a video, and -o takes the report\nhint: write the video with --output out.MP4\n",
+        ),
+        (["--output", "film.mp4"], "film.mp4 is the video itself\nhint: choose another name for what is written\n"),
+        (["-o", "./link"], "link is the video itself\nhint: choose another name for what is written\n"),
+        (["-o", "folder"], "folder is a folder\nhint: name a file in it\n"),
+        (["-o", "no/report.json"], "no: no such folder\nhint: make it first, or name another\n"),
+        (["-o", "x", "--output", "x"], "x cannot hold both the report and the video\nhint: choose two names\n"),
+        (["--format", "jsn"], 'no format "jsn", did you mean "json"?\nhint: --format takes json, srt, edl\n'),
+    ],
+)
+def test_places_and_formats_that_cannot_be_meant(arguments, message, film, vcm, project):
+    (project / "folder").mkdir()
+    (project / "link").symlink_to(film)
+    before = film.read_bytes()
+    result = vcm("analyze", "film.mp4", *arguments)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message}")
+    assert film.read_bytes() == before
+
+
+def test_the_store_that_is_named(served, film, vcm, tmp_path, cache):
+    result = vcm("--cache-dir", tmp_path / "mine", "analyze", film, "--download-models")
+    assert result.code == 0, result.err
+    assert not cache.exists()
+
+
+def test_verbose(served, film, vcm):
+    assert vcm("sync").code == 0
+    result = vcm("-v", "analyze", film, "-o", "report.json")
+    assert [line for line in result.err.splitlines() if line.startswith("note: ")] == [
+        "note: verifying 1 model: scenes",
+        "note: ready: 1 model verified",
+        "note: building the detector fire (image-classification)",
+        "note: building the detector swearing (word-list)",
+        "note: analysing film.mp4 with 2 detectors",
+        "note: done: 9 findings in 3 segments of film.mp4",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are another matter there")
+def test_ctrl_c(kinds, film, manifest, vcm_process, project):
+    kinds(
+        slow="""
+        import pathlib, time
+        def look(self, frame):
+            pathlib.Path("looking").touch()
+            time.sleep(30)
+        return type("Slow", (FrameDetector,), {"look": look})()
+        """
+    )
+    manifest('[pipeline.detectors.slow]\nkind = "slow"\n')
+    process = vcm_process("analyze", "film.mp4", "-o", "report.json", "--output", "out.mp4")
+    deadline = time.monotonic() + 15
+    while not (project / "looking").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    out, err = process.communicate(timeout=10)
+
+    assert time.monotonic() - began < 1
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert {path.name for path in project.iterdir()} == {"film.mp4", "film.srt", "looking", "models.toml"}
+
+
+def make_film(path, scenes):
+    import sys
+
+    sys.path.insert(0, "/tmp")
+    from mk import make
+
+    make(path, scenes)
