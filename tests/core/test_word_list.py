@@ -36,7 +36,7 @@ def found(listed: list[str], text: str) -> list[str]:
         ("damn*", "damnation"),
         ("damn* you", "damned you"),
         ("mother*", "mother"),
-        ("笨蛋", "你这个笨蛋！"),
+        ("笨蛋", "你这个笨蛋。"),
         ("ばか", "おまえはばかだ"),
         ("हिन्दी", "यह हिन्दी है"),
         ("4", "call 4 help"),
@@ -118,7 +118,7 @@ def test_as_found_word_by_word(listed: list[tuple[list[str], bool]], words: list
 
 
 def test_many_words_and_many_lines() -> None:
-    choice = random.Random(7)
+    choice = random.Random(7)  # noqa: S311  (no secret)
     words = ["".join(choice.choices("abcdefghij", k=choice.randint(3, 9))) for _ in range(20_000)]
     listed = WordList([*words[:3000], *(f"{word}*" for word in words[3000:4000])])
     # The worst: a thousand phrases that all begin alike, and texts that repeat their beginning.

@@ -152,9 +152,10 @@ def read_preprocessing(table: Table) -> Preprocessing:
             offset = offset - 1 / std
         if table.boolean("include_top", missing=True):
             factor, offset = factor / std, offset / std
+    resample = table.parsed("resample", _resampling)
     return Preprocessing(
         resize=resize,
-        resample=table.parsed("resample", _resampling) or defaults.resample,
+        resample=defaults.resample if resample is None else resample,
         crop=crop,
         factor=factor.astype(np.float32),
         offset=offset.astype(np.float32),
