@@ -17,8 +17,9 @@ pytest.importorskip("onnxruntime")
 
 from tests.analysis.conftest import kinds
 from tests.detectors.training import train_scene_classifier
+from tests.test_minilm import COMMIT, genuine, own_project, serve
 
-__all__ = ["kinds"]
+__all__ = ["genuine", "kinds", "own_project"]
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 180, 30), (30, 30, 200)
 COLOURS = {"fire": RED, "meadow": GREEN, "sea": BLUE}
@@ -31,7 +32,7 @@ Damn the torpedoes
 
 2
 00:00:06,000 --> 00:00:07,000
-Calm sea
+Hello, my friend
 """
 MANIFEST = f"""
 [models.scenes]
@@ -280,6 +281,20 @@ def test_ctrl_c(kinds, film, manifest, vcm_process, project):
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
     assert {path.name for path in project.iterdir()} == {"film.mp4", "film.srt", "looking", "models.toml"}
+
+
+def test_the_genuine_sentence_model(film, genuine, hub, own_project, vcm, project):
+    serve(hub, genuine)
+    with (project / "models.toml").open("a") as stream:
+        stream.write(
+            '\n[pipeline.detectors.meaning]\nkind = "sentence-similarity"\nmodel = "minilm"\n'
+            'options = { phrases = ["ships are attacked"], threshold = 0.3, label = "war" }\n'
+        )
+    result = vcm("analyze", film, "--download-models")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert [(each["name"], each["commit"]) for each in report["models"]] == [("minilm", COMMIT)]
+    assert [(each["label"], each["start"], each["end"]) for each in report["findings"]] == [("war", 0.5, 2.0)]
 
 
 def make_film(path, scenes):

@@ -62,8 +62,7 @@ def make_detector(declared: manifest.Detector, folder: Path | None, document: Do
         document: the file that declares it, for messages.
 
     Raises:
-        ConfigError: there is no such kind, or its options cannot be used.
-        ModelDownloadError: the model is none that this kind can run.
+        ConfigError: there is no such kind, or it cannot be made of these options and this model.
         VcmError: it cannot be made, or is no detector.
     """
     make = find_kind(declared.kind)

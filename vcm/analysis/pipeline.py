@@ -90,8 +90,7 @@ class AnalysisPipeline:
 
         Raises:
             RuntimeError: the models were not verified before.
-            ConfigError: there is no detector or no video, or a detector's options cannot be used.
-            ModelDownloadError: a model is none that its detector can run.
+            ConfigError: there is no detector or no video, or a detector cannot be made of its options and model.
             ModelChecksumError: a model has changed since it was verified.
             VcmError: the video cannot be read, or changes meanwhile, or a detector fails.
         """
@@ -181,8 +180,7 @@ class AnalysisPipeline:
         """Make the detectors, once: all but those whose optional model is missing.
 
         Raises:
-            ConfigError: there are none, or one of an unknown kind or with options that cannot be used.
-            ModelDownloadError: a model is none that its detector can run.
+            ConfigError: there are none, or one cannot be made of its kind, options and model.
             ModelChecksumError: a model has changed since it was verified.
             VcmError: a detector cannot be made.
         """
