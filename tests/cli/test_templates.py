@@ -103,12 +103,22 @@ def test_the_template_locks_and_installs(template, hub, vcm, project):
 
 
 def test_its_detectors_use_its_models(template):
-    assert {detector.model for detector in template.detectors} == {"clip", "whisper", "sounds", None}
+    assert {detector.name: (detector.kind, detector.model) for detector in template.detectors} == {
+        "pictures": ("transformers", "clip"),
+        "speech": ("transformers", "whisper"),
+        "subtitles": ("word-list", None),
+        "noises": ("transformers", "sounds"),
+    }
+
+
+def test_its_options_are_those_of_its_kinds(template, tmp_path):
+    from vcm.core.fields import Document
+    from vcm.detectors.kinds import find_kind
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=MISSING)
 def test_the_template_is_true_to_what_is_published(template):
-    pinned = defaultdict(dict)
+    pinned: dict[tuple[str | None, str | None], dict[str, int]] = defaultdict(dict)
     for row in json.loads((FOLDER / PINS).read_text(encoding="utf-8"))["rows"]:
         pinned[row["repo"], row["revision"]][row["path"]] = row["size"]
     listed = {}
