@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -117,23 +116,6 @@ def fetched(hub: HubSimulator) -> int:
 
 
 # What is published
-
-
-def test_signatures():
-    assert str(inspect.signature(ModelDownloader.download_model_hf)) == (
-        "(self, model_id: 'str', model_type: 'ModelType', revision: 'str' = 'main', "
-        "specific_files: 'Optional[List[str]]' = None) -> 'Optional[ModelEntry]'"
-    )
-    assert str(inspect.signature(ModelDownloader.get_model_info_hf)) == (
-        "(self, model_id: 'str') -> 'Optional[Dict[str, Any]]'"
-    )
-    assert str(inspect.signature(ModelDownloader.get_download_progress)) == (
-        "(self, model_id: 'str') -> 'Optional[Dict[str, Any]]'"
-    )
-    assert str(inspect.signature(ModelDownloader.cancel_download)) == "(self, model_id: 'str') -> 'bool'"
-    parameters = inspect.signature(ModelDownloader).parameters
-    assert [*parameters][:3] == ["registry", "download_dir", "max_workers"]
-    assert parameters["max_workers"].default == 3
 
 
 def test_the_published_workflow(hub, storage, capsys):

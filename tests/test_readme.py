@@ -22,7 +22,9 @@ from vcm.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README + REFERENCE, re.MULTILINE | re.DOTALL)
 
 
 def block(language: str, containing: str) -> str:
@@ -40,7 +42,7 @@ def copy_of_the_project(target: Path) -> Path:
 def test_no_block_is_forgotten() -> None:
     known = [
         "vcm demo",
-        "vcm init",
+        "vcm run -- python program.py",
         "[models.minilm]",
         "[models.profanity]",
         "vcm.gate()",
@@ -48,6 +50,8 @@ def test_no_block_is_forgotten() -> None:
         "vcm import",
         "vcm outdated",
         "vcm cache",
+        "vcm analyze",
+        "[pipeline]",
         "HubSimulator",
         "pytest",
     ]
@@ -79,12 +83,21 @@ def test_the_five_minutes(
     hub: HubSimulator, project: Path, vcm: Callable[..., Result], cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {"model.safetensors": b"weights", "config.json": b"{}", "vocab.txt": b"a\n", "train.py": b"pass\n"}
-    hub.add_repo("sentence-transformers/all-MiniLM-L6-v2", files)
+    repo = "sentence-transformers/all-MiniLM-L6-v2"
+    hub.add_repo(repo, files)
 
-    for line in block("sh", "vcm init").splitlines():
+    *lines, last = block("sh", "vcm run -- python program.py").splitlines()
+    for line in lines:
         program, *words = shlex.split(line, comments=True)
         assert program == "vcm"
         assert vcm(*words) == Result(0, *_outputs(words[0], cache, project))
+    (project / "program.py").write_text(
+        "from huggingface_hub import hf_hub_download\n"
+        f"print(open(hf_hub_download({repo!r}, 'model.safetensors')).read())\n"
+    )
+    words = [sys.executable if word == "python" else word for word in shlex.split(last, comments=True)[1:]]
+    done = subprocess.run([sys.executable, "-m", "vcm", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "weights\n"), done.stderr
 
     (project / "models.toml").write_text(block("toml", "[models.minilm]"))
     assert vcm("sync").code == 0
@@ -186,7 +199,7 @@ def test_the_hub_for_tests() -> None:
 
 
 def test_every_command_and_option_is_in_the_table_and_exists(vcm: Callable[..., Result]) -> None:
-    section = README.partition("## Commands")[2].partition("Exit codes")[0]
+    section = REFERENCE.partition("## Commands")[2].partition("Exit codes")[0]
     table, common = section.rpartition("|\n\n")[::2]
     told: dict[str, set[str]] = {}
     for row in table.splitlines():
@@ -200,4 +213,4 @@ def test_every_command_and_option_is_in_the_table_and_exists(vcm: Callable[..., 
         assert ("--json" in there) == (name not in ("init", "path", "analyze", "demo")), name
     for option in re.findall(r"^  (?:-\w, )?(--[a-z-]+)", vcm("--help").out, re.MULTILINE):
         assert option in (*common.replace("`", " ").split(), "--quiet", "--verbose", "--version", "--help")
-    assert {*re.findall(r"`vcm ([a-z]+)", README)} <= {*names}
+    assert {*re.findall(r"`vcm ([a-z]+)", README + REFERENCE + RECIPES)} <= {*names}

@@ -122,3 +122,8 @@ def __getattr__(name: str) -> object:
     value = getattr(__import__(home, fromlist=(name,)), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    # What is not read yet is there for whoever presses Tab.
+    return sorted({*globals(), *__all__})

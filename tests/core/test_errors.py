@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import traceback
+from collections.abc import Callable
 
 import pytest
 
@@ -127,10 +128,21 @@ def test_every_class_of_the_module_is_tried_below():
     }
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def pickled(protocol: int) -> Callable[[VcmError], VcmError]:
+    return lambda error: pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
+
+
+WAYS: list[Callable[[VcmError], VcmError]] = [
+    *map(pickled, range(pickle.HIGHEST_PROTOCOL + 1)),
+    copy.copy,
+    copy.deepcopy,
+]
+
+
+@pytest.mark.parametrize("cross", WAYS)
 @pytest.mark.parametrize("error", EVERY, ids=lambda error: type(error).__name__)
-def test_an_error_crosses_a_process_boundary_whole(error, protocol):
-    again = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
+def test_an_error_crosses_a_process_boundary_whole(error, cross):
+    again = cross(error)
     assert type(again) is type(error)
     assert vars(again) == vars(error)
     assert (str(again), again.args, again.exit_code) == (str(error), error.args, error.exit_code)

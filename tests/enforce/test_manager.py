@@ -155,7 +155,7 @@ def test_required(hub, source, refusal):
         "ModelDownloadError",
         "NOT_FOUND",
         "gone/gone.onnx: not found",
-        "check the url in models.toml",
+        "check the model's url",
     )
     # What fails does not undo the others.
     assert models.is_model_valid("profanity")

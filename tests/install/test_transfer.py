@@ -504,7 +504,7 @@ def test_a_direct_url_that_is_gone(hub, fetching, wanted):
     made = fetching()
     with pytest.raises(ModelDownloadError) as caught:
         made.transfer.fetch(replace(wanted, repo=None, url=f"{hub.cdn_origin}/files/gone.onnx"))
-    assert (str(caught.value), caught.value.hint) == ("m/model.safetensors: not found", "check the url in models.toml")
+    assert (str(caught.value), caught.value.hint) == ("m/model.safetensors: not found", "check the model's url")
 
 
 @pytest.mark.parametrize("status", [204, 206, 304, 418])

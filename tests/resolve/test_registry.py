@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,30 +57,6 @@ def grow_old(cache: Path, hours: float, only: Callable[[str], bool] = lambda _: 
             assert answer is not None
             if only(answer.address):
                 path.write_bytes(_text(replace(answer, fetched=answer.fetched - int(hours * 3600))))
-
-
-def test_signatures():
-    assert str(inspect.signature(HuggingFaceRegistry)) == (
-        "(cache_dir: 'Optional[Path]' = None, ttl_hours: 'int' = 24, *, settings: 'Settings | None' = None) -> 'None'"
-    )
-    assert str(inspect.signature(HuggingFaceRegistry.query_model)) == (
-        "(self, model_name: 'str', force_refresh: 'bool' = False) -> 'ModelMetadata'"
-    )
-    for method, answer in (
-        (HuggingFaceRegistry.get_cached_metadata, "Optional[ModelMetadata]"),
-        (HuggingFaceRegistry.is_metadata_valid, "bool"),
-        (HuggingFaceRegistry.refresh_metadata, "ModelMetadata"),
-    ):
-        assert str(inspect.signature(method)) == f"(self, model_name: 'str') -> '{answer}'"
-    assert str(inspect.signature(HuggingFaceRegistry.clear_cache)) == (
-        "(self, model_name: 'Optional[str]' = None) -> 'None'"
-    )
-    assert [each.name for each in fields(ModelMetadata)] == [
-        "name", "versions", "checksums", "sizes", "deprecated", "replacement", "last_updated",
-    ]  # fmt: skip
-    assert ModelMetadata("a/b", ["1"], {}, {}) == ModelMetadata(
-        name="a/b", versions=["1"], checksums={}, sizes={}, deprecated=False, replacement=None, last_updated=None
-    )
 
 
 def test_a_model_with_versions(hub, repo, registry, cache):

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cached_property
 from itertools import pairwise
 
 from vcm.core import names
+from vcm.core.cached import cached_property
 from vcm.core.digest import tree_digest
 from vcm.core.fields import Document, Table, find_line, parse_toml
 from vcm.core.records import record

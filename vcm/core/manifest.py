@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cached_property
 
 from vcm.core import names
+from vcm.core.cached import cached_property
 from vcm.core.digest import text_digest
 from vcm.core.fields import Table, parse_toml, shown
 from vcm.core.policy import Policy, read_policy

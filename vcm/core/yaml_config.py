@@ -1,4 +1,4 @@
-"""The ``models:`` section of an application's YAML: where its models were listed before there was a ``models.toml``.
+"""An application's YAML: where its models, and the detectors that need them, stood before there was a ``models.toml``.
 
     models:
       cache_dir: null                 # or a folder
@@ -10,9 +10,15 @@
           algorithm: sha256           # where it is left out, this one
           size_bytes: 3
           optional: false
+    detectors:
+      - type: speech                  # the kind
+        name: bad-words
+        enabled: true
+        model: profanity-detector     # or model_name: a name among the sources
+        categories: [profanity]       # this and all else is the detector's own
 
 Everything else in the file belongs to the application. Nothing is constructed from it but plain values, and no alias
-is copied: the nodes of the one section are read one by one.
+is copied without end: the nodes of the two sections are read one by one, and counted.
 
 Import this module where it is used: YAML is another 25 ms before every command.
 """
@@ -20,6 +26,7 @@ Import this module where it is used: YAML is another 25 ms before every command.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +36,7 @@ from yaml.constructor import ConstructorError, SafeConstructor
 
 from vcm.core import names
 from vcm.core.fields import Document, Key, Table, decoded, shown
-from vcm.core.manifest import CHECKSUM_LENGTHS, Checksum, parse_checksum
+from vcm.core.manifest import CHECKSUM_LENGTHS, Checksum, Detector, parse_checksum
 from vcm.core.reference import file_name as name_in_url
 from vcm.core.wording import printable
 from vcm.errors import ConfigError
@@ -38,6 +45,8 @@ LARGEST = 1 << 18
 """Bytes of a file that is read at all: YAML takes long to read, and no configuration is larger."""
 
 _LONGEST_NUMBER = 100
+_MOST_VALUES = 10_000
+_DEEPEST = 20
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -89,16 +98,40 @@ def parse_yaml_config(data: bytes, file_name: str) -> YamlModels:
     Raises:
         ConfigError: names file, line, key, what was found, what is allowed.
     """
+    with _hinting(file_name):
+        document = _document(data, file_name)
+        return _models(document, _root(document))
+
+
+def parse_yaml_application(data: bytes, file_name: str) -> tuple[YamlModels, tuple[Detector, ...]]:
+    """The models section of a YAML file, and its detectors that are enabled, in the file's order.
+
+    A detector may name a model that is no source: whether it can run then is for who runs it to say.
+
+    Raises:
+        ConfigError: names file, line, key, what was found, what is allowed.
+    """
+    with _hinting(file_name):
+        document = _document(data, file_name)
+        root = _root(document)
+        return _models(document, root), _detectors(document, root)
+
+
+@contextmanager
+def _hinting(file_name: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        error.hint = error.hint or f"mend it in {file_name}"
+        raise
+
+
+def _document(data: bytes, file_name: str) -> _YamlDocument:
     if len(data) > LARGEST:
         raise ConfigError(
             f"{file_name}: longer than {LARGEST} bytes", hint="name the application's configuration, which is shorter"
         )
-    document = _YamlDocument(file_name, decoded(file_name, data))
-    try:
-        return _models(document, _root(document))
-    except ConfigError as error:
-        error.hint = error.hint or f"mend it in {file_name}"
-        raise
+    return _YamlDocument(file_name, decoded(file_name, data))
 
 
 def _root(document: _YamlDocument) -> Node | None:
@@ -123,11 +156,16 @@ def _root(document: _YamlDocument) -> Node | None:
     return root
 
 
-def _models(document: _YamlDocument, root: Node | None) -> YamlModels:
+def _section(document: _YamlDocument, root: Node | None, name: str) -> Node | None:
     if root is None or _is_null(root):
-        return YamlModels()
-    section = dict(_pairs(document, (), root, only="models")).get("models")
-    if section is None or _is_null(section):
+        return None
+    section = dict(_pairs(document, (), root, only=name)).get(name)
+    return None if section is None or _is_null(section) else section
+
+
+def _models(document: _YamlDocument, root: Node | None) -> YamlModels:
+    section = _section(document, root, "models")
+    if section is None:
         return YamlModels()
     nodes = dict(_pairs(document, ("models",), section))
     values = {key: _plain(document, ("models", key), node) for key, node in nodes.items()}
@@ -191,6 +229,55 @@ def _checksum(table: Table, name: str) -> Checksum:
             f'found {shown(text)} for "{name}": {error}',
             "put the digest there that the file's publisher gives, or one computed from a copy you trust",
         ) from None
+
+
+def _detectors(document: _YamlDocument, root: Node | None) -> tuple[Detector, ...]:
+    section = _section(document, root, "detectors")
+    if section is None:
+        return ()
+    if not isinstance(section, SequenceNode):
+        raise document.error(("detectors",), "expected a list of detectors", "begin each with - and its type")
+    # One for all of them: an alias may stand for very much.
+    counter = iter(range(_MOST_VALUES))
+    detectors: dict[str, Detector] = {}
+    for position, node in enumerate(section.value):
+        key = ("detectors", position)
+        document.lines[key] = node.start_mark.line + 1
+        nodes = dict(_pairs(document, key, node))
+        values = {each: _value(document, (*key, each), value, counter) for each, value in nodes.items()}
+        detector = _detector(Table(document, key, values), values)
+        if detector is not None and detector.name in detectors:
+            problem = f'"{detector.name}" stands twice'
+            raise document.error((*key, "name"), problem, "give each detector a name of its own")
+        if detector is not None:
+            detectors[detector.name] = detector
+    return tuple(detectors.values())
+
+
+def _detector(table: Table, values: dict[str, Any]) -> Detector | None:
+    """The detector; None for one that is not enabled."""
+    _refuse_unquoted(table, values, "type", "name", "model_name", "model")
+    kind, name = table.required_text("type", names.line), table.required_text("name", names.line)
+    enabled = table.boolean("enabled", missing=True)
+    model_name, model = table.text("model_name", names.line), table.text("model", names.line)
+    if model_name and model and model_name != model:
+        raise table.error("model", 'stands beside "model_name", which names another', "keep one of the two")
+    known = ("type", "name", "enabled", "model_name", "model")
+    options = {key: value for key, value in values.items() if key not in known}
+    return Detector(name=name, kind=kind, model=model_name or model, options=options) if enabled else None
+
+
+def _value(document: _YamlDocument, key: Key, node: Node, counter: Iterator[int]) -> Any:
+    """All of a value, whatever it is."""
+    if next(counter, None) is None:
+        raise document.error(key, f"these are more than {_MOST_VALUES} values", "write less, or fewer aliases")
+    if len(key) > _DEEPEST:
+        raise document.error(key, "nested too deeply")
+    if isinstance(node, MappingNode):
+        return {name: _value(document, (*key, name), each, counter) for name, each in _pairs(document, key, node)}
+    if isinstance(node, SequenceNode):
+        return [_value(document, (*key, position), each, counter) for position, each in enumerate(node.value)]
+    return _plain(document, key, node)
 
 
 def _refuse_unquoted(table: Table, values: dict[str, Any], *keys: str) -> None:

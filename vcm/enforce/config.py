@@ -8,9 +8,12 @@ from pathlib import Path
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import DEFAULT_MERGE_GAP, FILE_NAME, Detector, Requirement
 from vcm.core.plan import in_scope
+from vcm.core.wording import system_reason
 from vcm.errors import ConfigError
-from vcm.settings import read_settings
+from vcm.settings import cache_folder, read_settings
 from vcm.store.project import Project
+
+_YAML_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass
@@ -56,8 +59,9 @@ class Config:
 
     Attributes:
         models: always present, if empty.
-        project: the folder of the ``models.toml`` it was read from; None for one made by hand.
-        detectors: what the pipeline runs.
+        project: the folder of the ``models.toml`` it was read from; None for one out of a YAML, or made by hand.
+        detectors: what the pipeline runs. Only in a YAML may one name a model that is no source; nothing is analysed
+            with it then.
         roots: by name of a model that another one pulled in, as an adapter does its base model, that other one.
         merge_gap: seconds; what detectors find no further apart than this is one segment of the video.
         video: what the pipeline analyses where it is told no other.
@@ -71,18 +75,28 @@ class Config:
     video: Path | None = None
 
 
-def load_config(path: str | Path) -> Config:
-    """Read a ``models.toml``, and the lock beside it where there is one.
+def load_config(config_path: str | Path) -> Config:
+    """Read a ``models.toml``, and the lock beside it where there is one; or an application's YAML.
+
+    Of a YAML (``.yaml``, ``.yml``), ``models:`` and ``detectors:`` are read, as ``vcm.core.yaml_config`` describes.
+    What a source's checksum says is then what is locked. A relative ``cache_dir`` is one beside the file.
 
     Args:
-        path: the file, or the folder it is in.
+        config_path: the file, or the folder with the ``models.toml``.
+
+    Returns:
+        The configuration; ``models.cache_dir`` is the folder in force, be it the platform's own.
 
     Raises:
         ConfigError: there is none, or it or its lock cannot be used.
     """
-    given = Path(path).absolute()
+    given = Path(config_path).absolute()
+    if given.suffix.lower() in _YAML_SUFFIXES and not given.is_dir():
+        return _read_yaml(given)
     if not given.is_dir() and given.name != FILE_NAME:
-        raise ConfigError(f"{given}: this is not called {FILE_NAME}", hint=f"name a {FILE_NAME}, or its folder")
+        raise ConfigError(
+            f"{given}: this is not called {FILE_NAME}", hint=f"name a {FILE_NAME}, its folder, or a .yaml file"
+        )
     project = Project(given if given.is_dir() else given.parent)
     manifest = project.manifest()
     settings = read_settings(
@@ -106,6 +120,33 @@ def load_config(path: str | Path) -> Config:
         merge_gap=manifest.merge_gap,
         roots=roots,
     )
+
+
+def _read_yaml(path: Path) -> Config:
+    from vcm.core.yaml_config import LARGEST, parse_yaml_application
+    from vcm.store.inputs import read_input
+
+    try:
+        data = read_input(path, LARGEST)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {system_reason(error)}", hint="name the application's YAML file"
+        ) from None
+    found, detectors = parse_yaml_application(data, str(path))
+    sources = [
+        ModelSource(
+            name=source.name,
+            url=source.url,
+            checksum=source.checksum.hex,
+            size_bytes=source.size_bytes,
+            algorithm=source.checksum.algorithm,
+            optional=source.optional,
+        )
+        for source in found.sources
+    ]
+    folder = cache_folder(manifest=found.cache_dir, project_dir=path.parent)
+    models = ModelsConfig(cache_dir=str(folder), sources=sources, auto_download=found.auto_download)
+    return Config(models=models, detectors=detectors)
 
 
 def _source(requirement: Requirement, locked: LockedModel | None, address: str) -> ModelSource:

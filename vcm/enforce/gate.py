@@ -23,6 +23,7 @@ from vcm.store.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from datetime import timedelta
     from threading import Event
 
     from vcm.core.lock import LockedModel
@@ -92,12 +93,14 @@ def open_store(project: Project, manifest: Manifest, cache_dir: str | Path | Non
     return Store(cache_folder(argument=cache_dir, manifest=manifest.cache_dir, project_dir=project.folder))
 
 
-def check(
+def check(  # noqa: PLR0913  (all but the first three go by name)
     project: Project,
     manifest: Manifest,
     store: Store,
     *,
     groups: Collection[str] = (),
+    full: bool = False,
+    max_age: float | None = None,
     reporter: Reporter | None = None,
 ) -> list[Checked]:
     """Judge every model that matters here by the policy, then look at it.
@@ -107,6 +110,8 @@ def check(
         manifest: what is required.
         store: where the models are.
         groups: groups that matter beside the models without one.
+        full: hash every byte.
+        max_age: seconds; hash what was verified longer ago.
         reporter: told where much has to be hashed.
 
     Raises:
@@ -117,20 +122,23 @@ def check(
     """
     models = models_in_scope(manifest, project.fitting_lock(manifest), groups)
     refuse_violations(manifest.policy, models, time.time())
-    return inspect_all(models, manifest, store, reporter=reporter)
+    return inspect_all(models, manifest, store, full=full, max_age=max_age, reporter=reporter)
 
 
-def inspect(model: LockedModel, manifest: Manifest, store: Store) -> Checked:
+def inspect(
+    model: LockedModel, manifest: Manifest, store: Store, *, full: bool = False, max_age: float | None = None
+) -> Checked:
     """Look at one model; as ``inspect_all``."""
-    return inspect_all([model], manifest, store)[0]
+    return inspect_all([model], manifest, store, full=full, max_age=max_age)[0]
 
 
-def inspect_all(
+def inspect_all(  # noqa: PLR0913  (all but the first three go by name)
     models: Sequence[LockedModel],
     manifest: Manifest,
     store: Store,
     *,
     full: bool = False,
+    max_age: float | None = None,
     reporter: Reporter | None = None,
     cancelled: Event | None = None,
 ) -> list[Checked]:
@@ -142,6 +150,7 @@ def inspect_all(
         store: where they are.
         full: hash every byte, instead of comparing size, time and inode first; the reporter has been told that this
             begins.
+        max_age: seconds; hash also what was verified longer ago.
         reporter: told of the files that are hashed.
         cancelled: once set, it ends with KeyboardInterrupt.
 
@@ -149,7 +158,7 @@ def inspect_all(
         VcmError: the store cannot be read.
     """
     with disk_errors(store.root):
-        found = store.snapshots.inspect_all(models, full=full, reporter=reporter, cancelled=cancelled)
+        found = store.snapshots.inspect_all(models, full=full, max_age=max_age, reporter=reporter, cancelled=cancelled)
     answers = []
     for model, findings in zip(models, found, strict=True):
         requirement = manifest.get(model.root) or Requirement(name=model.root)
@@ -158,12 +167,25 @@ def inspect_all(
     return answers
 
 
-def gate(project: str | Path | None = None, groups: str | Collection[str] = ()) -> dict[str, Path]:
+def gate(
+    project: str | Path | None = None,
+    groups: str | Collection[str] = (),
+    *,
+    full: bool = False,
+    max_age: timedelta | float | None = None,
+) -> dict[str, Path]:
     """Let the program go on only if every model it requires is the locked one.
+
+    Threads may call it at once, and so may processes that were forked while others did.
 
     Args:
         project: the folder with ``models.toml``; by default VCM_PROJECT, or found from the current folder upwards.
         groups: groups that are required beside the models without one; ``"*"`` for all.
+        full: hash every byte, instead of trusting a file whose size, time and inode are those it had when it was
+            last hashed.
+        max_age: how long such trust lasts, as a ``timedelta`` or in seconds: what was hashed longer ago is hashed
+            again, and that is recorded. In a store that cannot be written nothing is recorded, and all is hashed as
+            soon as it is older.
 
     Returns:
         The snapshot's folder of every installed model, by name. Optional models that are not installed are left out.
@@ -179,7 +201,7 @@ def gate(project: str | Path | None = None, groups: str | Collection[str] = ()) 
     manifest = opened.manifest()
     groups = (groups,) if isinstance(groups, str) else groups
     store = open_store(opened, manifest)
-    answers = check(opened, manifest, store, groups=groups)
+    answers = check(opened, manifest, store, groups=groups, full=full, max_age=_seconds(max_age))
     for answer in answers:
         if not answer.passes:
             raise answer.error()
@@ -187,12 +209,30 @@ def gate(project: str | Path | None = None, groups: str | Collection[str] = ()) 
     return {answer.model.name: answer.path for answer in answers if not answer.findings}
 
 
-def require(name: str, project: str | Path | None = None) -> Path:
+def _seconds(age: timedelta | float | None) -> float | None:
+    if age is None or isinstance(age, int | float):
+        return age
+    try:
+        # Not by asking for its class, which takes as long to import as a gate takes.
+        return age.total_seconds()
+    except AttributeError:
+        raise ConfigError(f"max_age: expected a timedelta or seconds, found {age!r}", hint="pass seconds") from None
+
+
+def require(
+    name: str,
+    project: str | Path | None = None,
+    *,
+    full: bool = False,
+    max_age: timedelta | float | None = None,
+) -> Path:
     """The folder with the locked files of one model.
 
     Args:
         name: the model's name in ``models.toml``.
-        project: as for ``gate``.
+        project: as for ``gate``, here and below.
+        full: hash every byte of this model.
+        max_age: a ``timedelta``, or seconds: hash again what was hashed longer ago.
 
     Raises:
         LockError: there is no lock, or it does not fit the manifest.
@@ -208,7 +248,7 @@ def require(name: str, project: str | Path | None = None) -> Path:
     models = _locked_models(opened, manifest, name)
     refuse_violations(manifest.policy, models, time.time())
     store = open_store(opened, manifest)
-    answer = inspect(models[0], manifest, store)
+    answer = inspect(models[0], manifest, store, full=full, max_age=_seconds(max_age))
     if answer.findings:
         raise answer.error()
     _log_notices(models[:1], manifest, store)

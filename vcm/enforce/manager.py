@@ -197,7 +197,7 @@ def _from_source(source: ModelSource) -> LockedModel:
     if checksum.algorithm != "sha256":
         raise ConfigError(
             f"{source.name}: only a SHA-256 can be verified without a lock, found {checksum.algorithm}",
-            hint="declare the url in models.toml, where vcm lock computes the SHA-256 beside it",
+            hint="declare the url in models.toml (vcm import makes one of a YAML): vcm lock computes the SHA-256 too",
         )
     try:
         names.http_url(source.url)

@@ -8,7 +8,7 @@ from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError
 from vcm.hub.faults import NetworkFaultError
 from vcm.hub.retries import RETRIED_STATUS, retry_after
 
-_CHECK_URL = "check the url in models.toml"
+_CHECK_URL = "check the model's url"
 _DISABLED = "Access to this resource is disabled."
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403

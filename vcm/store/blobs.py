@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 
+from vcm.core.cached import cached_property
 from vcm.store.exclusion import lock, locks_work
 from vcm.store.files import READ_ONLY, hash_file, remove_file, sync_folder, temporary_name
 

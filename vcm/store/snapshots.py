@@ -1,10 +1,12 @@
 """Snapshots: a model as its user sees it, in a folder named by tree digest.
 
     <cache>/snapshots/<tree digest>/       the model's files under their own paths, linked to blobs
-    <cache>/verified/<tree digest>.json    size, mtime and inode of each file when its bytes were last verified
+    <cache>/verified/<tree digest>.json    size, mtime and inode of each file when its bytes were last verified, and
+                                           when that was, in seconds since 1970
 
 The quick check compares what stands on the disk with that record. A difference is neither trusted nor taken for
-damage: the file is hashed again, and only its bytes decide.
+damage: the file is hashed again, and only its bytes decide. The time stands beside each file, because one that is
+hashed says nothing of the others, and the record's own time changes with every copy of the store.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import errno
 import json
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from vcm.core import names
 from vcm.core.plan import SnapshotState
 from vcm.core.records import record
-from vcm.store.files import link_file, read_small, remove_folder, replace_file, sync_folder, temporary_name, walk
+from vcm.store.files import read_small, remove_folder, replace_file, sync_folder, temporary_name, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ _MOST_RIVALS = 10
 
 Stamp = tuple[int, int, int]
 """Size in bytes, modification time in nanoseconds, inode."""
+Row = tuple[int, ...]
+"""A stamp, and when the bytes were verified; older records do not say when."""
 
 
 @record(frozen=True)
@@ -70,6 +75,7 @@ class _Look:
 
     Attributes:
         stamps: of all files that are there.
+        rows: what was recorded of the files that are as they were, and not verified too long ago.
         found: by path, what is wrong, in the order in which it is told; None for what is not wrong, or not known yet.
         to_hash: the files whose bytes decide.
     """
@@ -77,6 +83,7 @@ class _Look:
     def __init__(self, model: LockedModel, stamps: dict[str, Stamp], found: dict[str, Finding | None]) -> None:
         self.model = model
         self.stamps = stamps
+        self.rows: dict[str, Row] = {}
         self.found = found
         self.to_hash: list[LockedFile] = []
 
@@ -101,6 +108,8 @@ class SnapshotStore:
         self.record_folder = root / "verified"
         self.building_folder = root / "partial"
         self._hasher = hasher or _new_hasher
+        # What the hasher knows, it has read since.
+        self._opened = int(time.time())
 
     def path(self, tree_digest: str) -> Path:
         """Where the snapshot stands, or would stand."""
@@ -115,6 +124,7 @@ class SnapshotStore:
         models: Sequence[LockedModel],
         *,
         full: bool = False,
+        max_age: float | None = None,
         reporter: Reporter | None = None,
         cancelled: Event | None = None,
     ) -> list[list[Finding]]:
@@ -123,13 +133,14 @@ class SnapshotStore:
         Args:
             models: what the lock promises.
             full: hash every byte, whatever the record says; the reporter has been told that this begins.
+            max_age: seconds; what was verified longer ago is hashed again, and what was verified in the future.
             reporter: told of the files that are hashed.
             cancelled: once set, it ends with KeyboardInterrupt.
 
         Raises:
             OSError: the disk could not be read.
         """
-        looks = [self._look(model, full=full) for model in models]
+        looks = [self._look(model, full=full, max_age=max_age) for model in models]
         jobs = [
             (f"{look.model.name}/{file.path}", self.path(look.model.tree_digest) / file.path)
             for look in looks
@@ -145,10 +156,10 @@ class SnapshotStore:
             if look.to_hash and not look.findings:
                 # The stamps are from before the hashing: a write in between differs from them next time.
                 with suppress(OSError):
-                    self._record(look.model.tree_digest, look.stamps)
+                    self._record(look.model.tree_digest, look.stamps, look.rows)
         return [look.findings for look in looks]
 
-    def _look(self, model: LockedModel, *, full: bool) -> _Look:
+    def _look(self, model: LockedModel, *, full: bool, max_age: float | None) -> _Look:
         stamps = _stamps(self.path(model.tree_digest))
         if stamps is None:
             return _Look(model, {}, found={"": Finding("absent")})
@@ -165,7 +176,9 @@ class SnapshotStore:
                 look.found[path] = Finding("missing", path)
             elif stamp[0] != file.size:
                 look.found[path] = Finding("changed", path, f"{file.size} bytes", _size_text(stamp))
-            elif recorded.get(path) != stamp:
+            elif _holds(recorded.get(path), stamp, max_age):
+                look.rows[path] = recorded[path]
+            else:
                 look.to_hash.append(file)
         return look
 
@@ -189,17 +202,20 @@ class SnapshotStore:
             FileNotFoundError: a blob is gone.
             OSError: the disk refused.
         """
+        from vcm.store.filling import mend
+
         target = self.path(model.tree_digest)
         before = _stamps(target)
         if before is None:
             return self.build(model, blob_path)
         findings = self.inspect(model)
+        recorded = self._recorded(model.tree_digest)
         self.forget(model.tree_digest)
         hidden = self.building_folder / temporary_name("snapshot-")
         target.rename(hidden)
         try:
             try:
-                _mend(hidden, model, findings, blob_path)
+                mend(hidden, model, findings, blob_path)
             except BaseException:
                 # What is whole in it is of use to the next try.
                 with suppress(OSError):
@@ -214,6 +230,11 @@ class SnapshotStore:
                     self._record(
                         model.tree_digest,
                         {path: stamp for path, stamp in stamps.items() if path in mended or before.get(path) == stamp},
+                        {
+                            path: recorded[path]
+                            for path in recorded.keys() - mended
+                            if recorded[path][:3] == stamps.get(path)
+                        },
                     )
         finally:
             remove_folder(hidden)
@@ -228,18 +249,20 @@ class SnapshotStore:
             FileNotFoundError: a blob is gone.
             OSError: the disk refused; what is visible then is right.
         """
+        from vcm.store.filling import fill
+
         target = self.path(model.tree_digest)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.building_folder.mkdir(parents=True, exist_ok=True)
         building = self.building_folder / temporary_name("snapshot-")
         try:
-            _fill(building, model.files, blob_path)
+            fill(building, model.files, blob_path)
             stamps = _stamps(building) or {}
             if self._put(building, model):
                 sync_folder(self.folder)
                 with suppress(OSError):
                     # Without a record the next look reads the files once more.
-                    self._record(model.tree_digest, stamps)
+                    self._record(model.tree_digest, stamps, {})
         finally:
             remove_folder(building)
         return target
@@ -279,7 +302,7 @@ class SnapshotStore:
             self.path(tree_digest).rename(hidden)
         return hidden
 
-    def _recorded(self, tree_digest: str) -> dict[str, Stamp]:
+    def _recorded(self, tree_digest: str) -> dict[str, Row]:
         try:
             rows = json.loads(read_small(self.record_folder / f"{tree_digest}.json", _LARGEST_RECORD) or b"null")
             return dict(zip(rows, map(tuple, rows.values()), strict=True))
@@ -287,9 +310,11 @@ class SnapshotStore:
             # No record, or a damaged one: every byte is hashed again.
             return {}
 
-    def _record(self, tree_digest: str, stamps: dict[str, Stamp]) -> None:
+    def _record(self, tree_digest: str, stamps: dict[str, Stamp], rows: dict[str, Row]) -> None:
+        """Note the stamps of files that are right: those of ``rows`` at their own time, the others now."""
         self.record_folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(stamps, sort_keys=True, indent=0)
+        noted = {path: rows.get(path) or (*stamp, self._opened) for path, stamp in stamps.items()}
+        text = json.dumps(noted, sort_keys=True, indent=0)
         # A record that a loss of power takes costs one more reading of the files.
         replace_file(self.record_folder / f"{tree_digest}.json", text.encode(), durable=False)
 
@@ -299,20 +324,6 @@ def _new_hasher() -> Hasher:
     from vcm.store.hashing import Hasher
 
     return Hasher()
-
-
-def _fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], Path]) -> None:
-    folder.mkdir()
-    places = {""}
-    for file in files:
-        place = file.path.rpartition("/")[0]
-        if place not in places:
-            (folder / place).mkdir(parents=True, exist_ok=True)
-            pieces = place.split("/")
-            places.update("/".join(pieces[:count]) for count in range(1, len(pieces) + 1))
-        link_file(blob_path(file.sha256), folder / file.path)
-    for place in places:
-        sync_folder(folder / place)
 
 
 def _stamps(root: Path) -> dict[str, Stamp] | None:
@@ -344,6 +355,17 @@ def _as_locked(root: Path, stamps: dict[str, Stamp], locked: Iterable[str]) -> d
     return found
 
 
+def _holds(row: Row | None, stamp: Stamp, max_age: float | None) -> bool:
+    """Whether a file is as it was when it was verified, and that was not too long ago."""
+    if row is None or row[:3] != stamp:
+        return False
+    if max_age is None:
+        return True
+    # A clock that was set back since keeps nothing alive.
+    now = time.time()
+    return len(row) > len(stamp) and isinstance(row[3], int) and now - max_age < row[3] <= now
+
+
 def _size_text(stamp: Stamp) -> str:
     return f"{stamp[0]} bytes" if stamp[0] >= 0 else "no regular file"
 
@@ -358,22 +380,3 @@ def _compared(file: LockedFile, digest: str | OSError) -> Finding | None:
     if digest == file.sha256:
         return None
     return Finding("changed", file.path, f"sha256:{file.sha256}", f"sha256:{digest}")
-
-
-def _mend(folder: Path, model: LockedModel, findings: Iterable[Finding], blob_path: Callable[[str], Path]) -> None:
-    """Put right what was found, and make it durable."""
-    digests = {file.path: file.sha256 for file in model.files}
-    touched: set[Path] = set()
-    # What does not belong there goes first: a file or link may stand where a folder is needed.
-    for finding in sorted(findings, key=lambda finding: finding.kind != "extra"):
-        target = folder / finding.path
-        remove_folder(target)
-        if os.path.lexists(target):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-        if finding.kind != "extra":
-            target.parent.mkdir(parents=True, exist_ok=True)
-            link_file(blob_path(digests[finding.path]), target)
-        touched.update(parent for parent in target.parents if parent == folder or folder in parent.parents)
-    for each in touched:
-        if each.is_dir():
-            sync_folder(each)

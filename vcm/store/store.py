@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from functools import cached_property
 
+from vcm.core.cached import cached_property
 from vcm.core.plan import Plan, SnapshotState, make_plan
 from vcm.store.files import disk_errors
 from vcm.store.snapshots import SnapshotStore, state_of
