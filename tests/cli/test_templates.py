@@ -9,9 +9,12 @@ import pytest
 
 from tests.corpora import FOLDER, MISSING
 from vcm.cli.beginning import _TEMPLATES
+from vcm.core.fields import Document, Table
 from vcm.core.manifest import Requirement, parse_manifest
 from vcm.core.metadata import RemoteFile
 from vcm.core.selection import select
+from vcm.detectors.kinds import find_kind
+from vcm.errors import ConfigError
 from vcm.version import VERSION
 
 PINS = "pins/26_video-censor_models.json"
@@ -111,9 +114,18 @@ def test_its_detectors_use_its_models(template):
     }
 
 
-def test_its_options_are_those_of_its_kinds(template, tmp_path):
-    from vcm.core.fields import Document
-    from vcm.detectors.kinds import find_kind
+def test_its_options_are_those_of_its_kinds(template):
+    for library in ("numpy", "PIL"):
+        pytest.importorskip(library)
+    for detector in template.detectors:
+        options = Table(Document("models.toml", ""), (detector.name,), dict(detector.options))
+        make = find_kind(detector.kind)
+        if detector.model is None:
+            make(None, options)
+        else:
+            # All of the options were read before.
+            with pytest.raises(ConfigError, match="this kind of detector needs a model"):
+                make(None, options)
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=MISSING)
