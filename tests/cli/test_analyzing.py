@@ -18,12 +18,13 @@ pytest.importorskip("onnxruntime")
 from tests.analysis.conftest import kinds
 from tests.detectors.training import train_scene_classifier
 from tests.test_minilm import COMMIT, genuine, own_project, serve
+from tests.video.making import COLOURS, make_video
 
 __all__ = ["genuine", "kinds", "own_project"]
 
-RED, GREEN, BLUE = (200, 30, 30), (30, 180, 30), (30, 30, 200)
-COLOURS = {"fire": RED, "meadow": GREEN, "sea": BLUE}
-SCENES = [(GREEN, 3.0), (RED, 2.0), (BLUE, 3.0), (RED, 2.0)]
+LABELS = {"fire": COLOURS["red"], "meadow": COLOURS["green"], "sea": COLOURS["blue"]}
+SCENES = [(3.0, "green"), (2.0, "red"), (3.0, "blue"), (2.0, "red")]
+TONES = [(0.0, 10.0, 440.0)]
 STEP = 0.5
 SUBTITLES = """\
 1
@@ -67,7 +68,7 @@ options = { labels = ["fire"] }
 def classifier(tmp_path_factory) -> Path:
     """A trained classifier's files."""
     folder = tmp_path_factory.mktemp("classifier")
-    train_scene_classifier(folder, COLOURS)
+    train_scene_classifier(folder, LABELS)
     return folder
 
 
@@ -75,7 +76,7 @@ def classifier(tmp_path_factory) -> Path:
 def film(project) -> Path:
     """Ten seconds: two of fire in the middle, two at the end; and subtitles beside it."""
     path = project / "film.mp4"
-    make_film(path, SCENES)
+    make_video(path, SCENES, TONES)
     path.with_suffix(".srt").write_text(SUBTITLES)
     return path
 
@@ -295,12 +296,3 @@ def test_the_genuine_sentence_model(film, genuine, hub, own_project, vcm, projec
     report = json.loads(result.out)
     assert [(each["name"], each["commit"]) for each in report["models"]] == [("minilm", COMMIT)]
     assert [(each["label"], each["start"], each["end"]) for each in report["findings"]] == [("war", 0.5, 2.0)]
-
-
-def make_film(path, scenes):
-    import sys
-
-    sys.path.insert(0, "/tmp")
-    from mk import make
-
-    make(path, scenes)

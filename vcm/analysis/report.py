@@ -7,7 +7,7 @@ same report. Keys are only ever added.
 ``report_version``  1
 ``lock_sha256``     SHA-256 of ``models.lock``, as ``sha256sum`` prints it; null where no locked model ran
 ``models_verified`` false where the check of the models was skipped
-``video``           ``name``, ``sha256``, ``size`` (bytes), ``duration`` (seconds); ``subtitles``: ``name`` and
+``video``           ``name``, ``sha256``, ``size`` (bytes), ``duration`` (seconds, or null); ``subtitles``: ``name`` and
                     ``sha256`` of each file beside it that was read
 ``models``          what ran: ``name``, ``version``, ``commit``, ``tree_digest``, ``repo``, ``url``; in name order
 ``detectors``       ``name``, ``kind``, ``model``, ``status`` (``ran`` or ``skipped``), ``reason`` where it was skipped
@@ -39,7 +39,7 @@ class Watched:
         name: the video's file, without its folder.
         sha256: of its bytes, bare hex.
         size: bytes.
-        duration: seconds.
+        duration: seconds; None where the file does not say.
         subtitles: name and SHA-256 of each file beside it from which its text was read.
         outcomes: of every detector, in the configuration's order.
         findings: in any order.
@@ -48,7 +48,7 @@ class Watched:
     name: str
     sha256: str
     size: int
-    duration: float
+    duration: float | None
     subtitles: tuple[tuple[str, str], ...]
     outcomes: tuple[Outcome, ...]
     findings: tuple[Finding, ...]
@@ -92,7 +92,7 @@ def make_report(
             "name": watched.name,
             "sha256": watched.sha256,
             "size": watched.size,
-            "duration": _seconds(watched.duration),
+            "duration": None if watched.duration is None else _seconds(watched.duration),
             "subtitles": [{"name": name, "sha256": sha256} for name, sha256 in watched.subtitles],
         },
         "models": [_model(model) for model in sorted(models, key=lambda model: model.name)],

@@ -6,7 +6,7 @@ import math
 import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from vcm.analysis.detecting import MadeDetector, blamed, request_of
@@ -18,8 +18,9 @@ from vcm.core.wording import system_reason
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
 from vcm.errors import CHECKSUM_MISMATCH, PERMISSION_ERROR, VcmError
 from vcm.store.hashing import WORTH_TELLING, Hasher
-from vcm.video.media import Frame, Request, Sound
+from vcm.video.media import Frame, Request, Sound, Words
 from vcm.video.reading import Video, open_video
+from vcm.video.words import beside
 
 
 def check_video(path: Path) -> None:
@@ -28,7 +29,8 @@ def check_video(path: Path) -> None:
     Raises:
         VcmError: it cannot be read.
     """
-    _state(path)
+    for each in (path, *beside(path)):
+        _state(each)
     with open_video(path):
         pass
 
@@ -44,7 +46,11 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
     Raises:
         VcmError: the video cannot be read, or changes meanwhile, or a detector fails.
     """
-    with _unchanged(path), open_video(path) as video:
+    texts = beside(path)
+    with ExitStack() as opened:
+        for each in (path, *texts):
+            opened.enter_context(_unchanged(each))
+        video = opened.enter_context(open_video(path))
         outcomes, shown_to = [], defaultdict[Request, list[MadeDetector]](list)
         for made in detectors:
             skipped = made.skipped or _lacks(made.detector, video)
@@ -63,7 +69,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             sha256=sha256,
             size=video.size,
             duration=video.duration,
-            subtitles=(),
+            subtitles=subtitles,
             outcomes=tuple(outcomes),
             findings=findings,
         )
@@ -90,7 +96,7 @@ def _found(
                 matches = [_checked(match) for match in _shown(made.detector, item)]
             for match in matches:
                 # Subtitles may go on where the video has ended.
-                start, end = max(match.start, 0.0), min(match.end, video.duration)
+                start, end = max(match.start, 0.0), min(match.end, video.duration or math.inf)
                 if start < end:
                     yield Finding(declared.name, declared.model, match.label, float(match.score), start, end)
 
@@ -151,4 +157,6 @@ def _state(path: Path) -> tuple[int, int, int, int]:
         if stat.S_ISREG(status.st_mode):
             return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
         reason = "no regular file"
-    raise VcmError(f"cannot read {path}: {reason}", error_code=PERMISSION_ERROR, hint="name a video file")
+    raise VcmError(
+        f"cannot read {path}: {reason}", error_code=PERMISSION_ERROR, hint="check that it is a file you may read"
+    )
