@@ -38,11 +38,18 @@ return Says()
 """
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Six seconds of pictures, without sound."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    return make_video(path, [(SECONDS, "red")], tones=None, size=(64, 48)).read_bytes()
+
+
 @pytest.fixture
-def film(project: Path) -> Path:
-    """Six seconds of pictures without sound, with subtitles beside them that go on after the end."""
+def film(project: Path, pictures: bytes) -> Path:
+    """The same, with subtitles beside it that go on after the end."""
     path = project / "film.mp4"
-    make_video(path, [(SECONDS, "red")], tones=None, size=(64, 48))
+    path.write_bytes(pictures)
     path.with_suffix(".srt").write_text(SUBTITLES)
     return path
 

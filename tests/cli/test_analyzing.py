@@ -67,16 +67,22 @@ options = { labels = ["fire"] }
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory) -> Path:
     """A trained classifier's files."""
-    folder = tmp_path_factory.mktemp("classifier")
+    folder: Path = tmp_path_factory.mktemp("classifier")
     train_scene_classifier(folder, LABELS)
     return folder
 
 
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> bytes:
+    """Ten seconds of video: two of fire in the middle, two at the end; a tone all the time."""
+    return make_video(tmp_path_factory.mktemp("film") / "film.mp4", SCENES, TONES).read_bytes()
+
+
 @pytest.fixture
-def film(project) -> Path:
-    """Ten seconds: two of fire in the middle, two at the end; and subtitles beside it."""
-    path = project / "film.mp4"
-    make_video(path, SCENES, TONES)
+def film(project, scenes) -> Path:
+    """The same, with subtitles beside it."""
+    path: Path = project / "film.mp4"
+    path.write_bytes(scenes)
     path.with_suffix(".srt").write_text(SUBTITLES)
     return path
 
@@ -201,13 +207,13 @@ def test_what_is_wrong_is_said_before_anything_is_downloaded(served, film, hub, 
     assert vcm("analyze", film, "--download-models").code == 2
     manifest(MANIFEST.partition("[pipeline")[0])
     result = vcm("analyze", film, "--download-models")
-    assert (result.code, result.err) == (
-        2,
+    assert result.code == 2
+    assert result.err == (
         "error: there is no detector to run\n"
         "  [pipeline.detectors.swearing]\n"
         '  kind = "word-list"\n'
         '  options = { words = ["damn"] }\n'
-        "hint: declare one in models.toml, such as this one, or see vcm init --template video-censor\n",
+        "hint: declare one in models.toml, such as this one, or see vcm init --template video-censor\n"
     )
     assert hub.requests == []
 

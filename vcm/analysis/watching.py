@@ -29,8 +29,9 @@ def check_video(path: Path) -> None:
     Raises:
         VcmError: it cannot be read.
     """
-    for each in (path, *beside(path)):
-        _state(each)
+    _state(path)
+    for text in beside(path):
+        _state(text)
     with open_video(path):
         pass
 
@@ -46,6 +47,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
     Raises:
         VcmError: the video cannot be read, or changes meanwhile, or a detector fails.
     """
+    _state(path)
     texts = beside(path)
     with ExitStack() as opened:
         for each in (path, *texts):
@@ -57,11 +59,10 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             outcomes.append(Outcome(made.declared.name, made.declared.kind, made.declared.model, skipped))
             if made.detector is not None and skipped is None:
                 shown_to[request_of(made.detector)].append(made)
-        # What takes no longer than the blink of an eye is not announced.
-        with _told(
-            reporter, f"hashing {path.name}", path.name, video.size if video.size > WORTH_TELLING else 0
-        ) as told:
-            sha256 = Hasher().digest(path, told)
+        announced = video.size if video.size > WORTH_TELLING else 0
+        with _told(reporter, f"hashing {path.name}", path.name, announced) as hashed:
+            sha256 = Hasher().digest(path, hashed)
+        read = texts if Words() in shown_to else ()
         with _told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
             findings = tuple(_found(video, shown_to, advanced))
         return Watched(
@@ -69,7 +70,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             sha256=sha256,
             size=video.size,
             duration=video.duration,
-            subtitles=subtitles,
+            subtitles=tuple((text.name, Hasher().digest(text)) for text in read),
             outcomes=tuple(outcomes),
             findings=findings,
         )
