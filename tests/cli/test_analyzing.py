@@ -230,16 +230,80 @@ def test_what_is_wrong_is_said_before_anything_is_downloaded(served, film, hub, 
         (["-o", "folder"], "folder is a folder\nhint: name a file in it\n"),
         (["-o", "no/report.json"], "no: no such folder\nhint: make it first, or name another\n"),
         (["-o", "x", "--output", "x"], "x cannot hold both the report and the video\nhint: choose two names\n"),
+        (
+            ["--output", "out.txt"],
+            "a video cannot be written as out.txt\nhint: give it a name that ends with .mp4 or .m4v or .mov or .mkv\n",
+        ),
         (["--format", "jsn"], 'no format "jsn", did you mean "json"?\nhint: --format takes json, srt, edl\n'),
     ],
 )
-def test_places_and_formats_that_cannot_be_meant(arguments, message, film, vcm, project):
+def test_places_and_formats_that_cannot_be_meant(arguments, message, film, vcm, project, manifest):
+    manifest('[pipeline.detectors.words]\nkind = "word-list"\noptions.words = ["x"]\n')
     (project / "folder").mkdir()
     (project / "link").symlink_to(film)
     before = film.read_bytes()
     result = vcm("analyze", "film.mp4", *arguments)
     assert (result.code, result.out, result.err) == (2, "", f"error: {message}")
     assert film.read_bytes() == before
+
+
+def test_what_was_found_is_black_and_silent_in_the_copy(served, film, run, project):
+    code, out, err = run(
+        "analyze", "film.mp4", "--download-models", "-o", "found.srt", "--format", "srt", "--output", "out.mp4"
+    )
+
+    assert (code, out) == (0, "3 segments found: found.srt and out.mp4\n"), err
+    blocks = (project / "found.srt").read_text().strip().split("\n\n")
+    texts = [block.split("\n") for block in blocks]
+    assert [text[0] for text in texts] == ["1", "2", "3"]
+    assert [text[2].partition(" (")[0] for text in texts] == ["damn", "fire", "fire"]
+    stretches = [tuple(map(seconds, text[1].split(" --> "))) for text in texts]
+    assert stretches == [pytest.approx(each, abs=STEP) for each in ((0.5, 2.0), (3.0, 5.0), (8.0, 10.0))]
+    assert {path.name for path in project.iterdir()} == {
+        "film.mp4", "film.srt", "found.srt", "models.lock", "models.toml", "out.mp4",
+    }  # fmt: skip
+
+    pictures, sounds = contents(project / "out.mp4")
+    assert len(pictures) == 100
+    for moment, brightness in pictures:
+        if any(start <= moment < end for start, end in stretches):
+            assert brightness < 20, moment
+        elif all(not start - 0.2 <= moment < end + 0.2 for start, end in stretches):
+            assert brightness > 50, moment
+    for moment, loudness in sounds:
+        # A frame of AAC reaches into its neighbours.
+        if any(start + 0.1 <= moment < end - 0.1 for start, end in stretches):
+            assert loudness < 0.01, moment
+        elif all(not start - 0.1 <= moment < end + 0.1 for start, end in stretches) and 0.1 < moment < 9.8:
+            assert loudness > 0.2, moment
+
+
+def seconds(text: str) -> float:
+    hours, minutes, rest = text.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest.replace(",", "."))
+
+
+def contents(path: Path) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """The pictures' times and brightness (0 to 255, of the brightest colour), the sounds' times and loudness (RMS)."""
+    import av
+    import numpy as np
+
+    pictures, sounds = [], []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0, audio=0):
+            assert frame.time is not None
+            if isinstance(frame, av.VideoFrame):
+                pictures.append((frame.time, float(frame.to_ndarray(format="rgb24").mean(axis=(0, 1)).max())))
+            elif isinstance(frame, av.AudioFrame):
+                sounds.append((frame.time, float(np.sqrt((frame.to_ndarray() ** 2).mean()))))
+    return pictures, sounds
+
+
+def test_an_edit_decision_list(served, film, vcm):
+    result = vcm("analyze", film, "--download-models", "--format", "edl")
+    assert result.code == 0, result.err
+    rows = [tuple(map(float, line.split())) for line in result.out.splitlines()]
+    assert rows == [pytest.approx(row, abs=STEP) for row in ((0.5, 2.0, 0), (3.0, 5.0, 0), (8.0, 10.0, 0))]
 
 
 def test_the_store_that_is_named(served, film, vcm, tmp_path, cache):

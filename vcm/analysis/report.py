@@ -19,10 +19,10 @@ same report. Keys are only ever added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vcm.core.findings import Finding, segments
+from vcm.core.findings import Finding, Segment, segments
 from vcm.core.lock import LockedModel
 from vcm.core.records import record
 
@@ -103,6 +103,14 @@ def make_report(
             for segment in segments(findings, gap)
         ],
     }
+
+
+def segments_of(report: Mapping[str, Any]) -> tuple[Segment, ...]:
+    """The segments of a report."""
+    return tuple(
+        Segment(**{**each, "labels": tuple(each["labels"]), "detectors": tuple(each["detectors"])})
+        for each in report["segments"]
+    )
 
 
 def _in_time(finding: Finding) -> tuple[float, float, str, str, float]:

@@ -29,9 +29,9 @@ def check_video(path: Path) -> None:
     Raises:
         VcmError: it cannot be read.
     """
-    _state(path)
+    file_state(path)
     for text in beside(path):
-        _state(text)
+        file_state(text)
     with open_video(path):
         pass
 
@@ -47,7 +47,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
     Raises:
         VcmError: the video cannot be read, or changes meanwhile, or a detector fails.
     """
-    _state(path)
+    file_state(path)
     texts = beside(path)
     with ExitStack() as opened:
         for each in (path, *texts):
@@ -60,10 +60,10 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             if made.detector is not None and skipped is None:
                 shown_to[request_of(made.detector)].append(made)
         announced = video.size if video.size > WORTH_TELLING else 0
-        with _told(reporter, f"hashing {path.name}", path.name, announced) as hashed:
+        with told(reporter, f"hashing {path.name}", path.name, announced) as hashed:
             sha256 = Hasher().digest(path, hashed)
         read = texts if Words() in shown_to else ()
-        with _told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
+        with told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
             findings = tuple(_found(video, shown_to, advanced))
         return Watched(
             name=path.name,
@@ -126,7 +126,7 @@ def _checked(match: Match) -> Match:
 
 
 @contextmanager
-def _told(reporter: Reporter, task: str, label: str, size: int) -> Iterator[Callable[[int], None]]:
+def told(reporter: Reporter, task: str, label: str, size: int) -> Iterator[Callable[[int], None]]:
     """Have the reading of a file on the screen for the time of the block, which tells how many more bytes were read."""
     reporter.started(task, size)
     try:
@@ -138,17 +138,27 @@ def _told(reporter: Reporter, task: str, label: str, size: int) -> Iterator[Call
 @contextmanager
 def _unchanged(path: Path) -> Iterator[None]:
     """Refuse a file that is written, or replaced, while it is read."""
-    before = _state(path)
+    before = file_state(path)
     yield
-    if _state(path) != before:
-        raise VcmError(
-            f"{path} changed while it was read",
-            error_code=CHECKSUM_MISMATCH,
-            hint="run it again when nothing writes the video any more",
-        )
+    if file_state(path) != before:
+        raise changed(path)
 
 
-def _state(path: Path) -> tuple[int, int, int, int]:
+def changed(path: Path) -> VcmError:
+    """The error for a file that is not what was read before."""
+    return VcmError(
+        f"{path} changed while it was read",
+        error_code=CHECKSUM_MISMATCH,
+        hint="run it again when nothing writes the video any more",
+    )
+
+
+def file_state(path: Path) -> tuple[int, int, int, int]:
+    """What tells one state of a file from another: device, inode, size in bytes, modification time in nanoseconds.
+
+    Raises:
+        VcmError: it cannot be looked at, or is no regular file.
+    """
     try:
         status = path.stat()
     except OSError as error:

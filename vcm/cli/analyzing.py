@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vcm.analysis.report import segments_of
 from vcm.cli import output
 from vcm.cli.context import open_project, open_reporter, open_session, options
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
 from vcm.core.plan import ALL_GROUPS, models_in_scope
+from vcm.core.reports import edl, srt
 from vcm.core.wording import counted, did_you_mean
 from vcm.errors import ConfigError
 from vcm.store.files import disk_errors, replace_file
@@ -56,12 +58,15 @@ def analyze(
     project = open_project()
     from vcm.analysis.detecting import check_detectors
     from vcm.analysis.pipeline import AnalysisPipeline
+    from vcm.analysis.redacting import check_target, write_redacted
     from vcm.analysis.watching import check_video
     from vcm.enforce.config import load_config
 
     manifest = project.manifest()
     check_detectors(manifest.detectors)
     check_video(video)
+    if redacted is not None:
+        check_target(redacted)
     if download_models:
         code = _bring_models(project, manifest)
         if code:
@@ -76,7 +81,7 @@ def analyze(
         document = pipeline.analyze(video, reporter=reporter)
     _put(_text(document, form), report)
     if redacted is not None:
-        _redact(video, redacted, document, reporter)
+        write_redacted(video, document, redacted, reporter)
     if report is not None:
         places = " and ".join(str(each) for each in (report, redacted) if each)
         print(f"{counted(len(document['segments']), 'segment')} found: {places}")
@@ -150,7 +155,7 @@ class _NoticeHandler(logging.Handler):
 def _text(document: Mapping[str, Any], form: str) -> str:
     if form == "json":
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
-    raise NotImplementedError
+    return {"srt": srt, "edl": edl}[form](segments_of(document))
 
 
 def _put(text: str, report: Path | None) -> None:
@@ -160,7 +165,3 @@ def _put(text: str, report: Path | None) -> None:
     with disk_errors(report, hint="name another file with -o"):
         # A label is whatever its model says, surrogates included.
         replace_file(report, text.encode(errors="replace"))
-
-
-def _redact(video: Path, target: Path, document: Mapping[str, Any], reporter: Reporter) -> None:
-    """Write the copy, black and silent where something was found."""
