@@ -12,6 +12,10 @@ import numpy as np
 
 COLOURS = {"black": (0, 0, 0), "white": (255, 255, 255), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SOUND_RATE = 48_000
+_ASS_HEADER = (
+    b"[Script Info]\r\nScriptType: v4.00+\r\n\r\n[V4+ Styles]\r\nFormat: Name\r\nStyle: Default\r\n\r\n[Events]\r\n"
+    b"Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\r\n"
+)
 
 
 def make_video(
@@ -49,19 +53,21 @@ def make_video(
         if scenes:
             video = container.add_stream(codec, rate=rate)
             video.width, video.height, video.pix_fmt = *size, pixels
-        audios: list[Any] = []
-        for _ in range(sounds if tones is not None else 0):
-            audios.append(container.add_stream(sound_codec, rate=SOUND_RATE, layout="mono"))
+        audios: list[Any] = [
+            container.add_stream(sound_codec, rate=SOUND_RATE, layout="mono")
+            for _ in range(sounds if tones is not None else 0)
+        ]
         lines: Any = None
         if words:
             lines = container.add_stream(words_codec)
-            lines.codec_context.subtitle_header = b"[Script Info]\r\nScriptType: v4.00+\r\n\r\n[V4+ Styles]\r\nFormat: Name\r\nStyle: Default\r\n\r\n[Events]\r\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\r\n"
+            lines.codec_context.subtitle_header = _ASS_HEADER
             lines.codec_context.time_base = Fraction(1, 1000)
         container.start_encoding()
         _write_words(container, lines, words)
         pictures = [colour for length, colour in scenes for _ in range(round(length * rate))]
         for second in range(int(np.ceil(seconds))):
-            _write_pictures(container, video, pictures, second * rate, (second + 1) * rate, size, pixels)
+            numbers = range(second * rate, min((second + 1) * rate, len(pictures)))
+            _write_pictures(container, video, pictures, numbers, size, pixels)
             for audio in audios:
                 _write_sound(container, audio, tones or (), second, min(seconds, second + 1))
         for stream in (video, *audios):
@@ -70,15 +76,17 @@ def make_video(
     return path
 
 
-def _write_pictures(container, video, pictures, first, last, size, pixels):
-    for number, colour in enumerate(pictures[first:last], first):
-        rgb = np.full((size[1], size[0], 3), COLOURS[colour], np.uint8)
+def _write_pictures(
+    container: Any, video: Any, pictures: Sequence[str], numbers: range, size: Any, pixels: str
+) -> None:
+    for number in numbers:
+        rgb = np.full((size[1], size[0], 3), COLOURS[pictures[number]], np.uint8)
         frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=pixels)
         frame.pts, frame.time_base = number, 1 / video.codec_context.framerate
         container.mux(video.encode(frame))
 
 
-def sound_of(tones, start: float, end: float) -> np.ndarray:
+def sound_of(tones: Sequence[tuple[float, float, float]], start: float, end: float) -> Any:
     """The samples of some tones, half as loud as can be."""
     times = np.arange(round(start * SOUND_RATE), round(end * SOUND_RATE)) / SOUND_RATE
     samples = np.zeros(len(times), np.float32)
@@ -87,14 +95,14 @@ def sound_of(tones, start: float, end: float) -> np.ndarray:
     return samples.astype(np.float32)
 
 
-def _write_sound(container, audio, tones, start, end):
+def _write_sound(container: Any, audio: Any, tones: Any, start: float, end: float) -> None:
     samples = sound_of(tones, start, end)
     frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, round(start * SOUND_RATE), Fraction(1, SOUND_RATE)
     container.mux(audio.encode(frame))
 
 
-def _write_words(container, lines, words):
+def _write_words(container: Any, lines: Any, words: Sequence[tuple[float, float, str]]) -> None:
     for number, (start, end, text) in enumerate(words):
         made = av.subtitles.subtitle.SubtitleSet.create(
             f"{number},0,Default,,0,0,0,,{text}".encode(), 0, round((end - start) * 1000)

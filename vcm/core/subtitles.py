@@ -30,7 +30,7 @@ _MARKUP = re.compile(r"</?[A-Za-z0-9][^<>]{0,200}>|</>|\{\\[^{}]{0,500}\}|\{[a-z
 _ASS_CODES = re.compile(r"\{[^{}]{0,5000}\}")
 _ASS_BREAKS = re.compile(r"\\[Nnh]")
 _ASS_FIELDS = 8
-"""What stands before the text of a line, each followed by a comma: ReadOrder, Layer, Style, Name, three margins, Effect."""
+"""What stands before a line's text, with a comma after each: ReadOrder, Layer, Style, Name, three margins, Effect."""
 
 
 @record(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vcm.video.library import np
 from vcm.video.media import Frame
@@ -79,7 +79,8 @@ def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     That is the display matrix of ISO/IEC 14496-12, 8.5.3, as far as it turns by quarters and mirrors: a point (x, y)
     is shown at (a x + c y, b x + d y).
     """
-    found = frame.side_data.get("DISPLAYMATRIX")  # type: ignore[attr-defined]
+    side_data: Any = frame.side_data
+    found = side_data.get("DISPLAYMATRIX")
     if found is None:
         return False, False, False
     a, b, _, c, d = (int(each) for each in np.frombuffer(bytes(found), np.int32)[:5])

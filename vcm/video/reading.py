@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from vcm.core.subtitles import Cue
 from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Request, Sound, SoundIn, Words
@@ -64,7 +64,7 @@ class Video:
         """See the class."""
         return self._source.damaged
 
-    def __enter__(self) -> Video:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -21,19 +21,18 @@ _MOST_LATE = 1.0
 
 
 class Resampled:
-    """A stream's sound in one rate, layout and sample format.
+    """A stream's sound in one rate and layout.
 
     Args:
         source: where the sound comes from, for what is wrong with it.
         rate: samples a second.
         layout: as FFmpeg names it.
-        format: of the samples, as FFmpeg names it; planar.
     """
 
-    def __init__(self, source: Source, rate: int, layout: str, format: str = "fltp") -> None:  # noqa: A002
+    def __init__(self, source: Source, rate: int, layout: str) -> None:
         self._source = source
-        self._wanted = {"rate": rate, "layout": layout, "format": format}
         self._rate = rate
+        self._layout = layout
         self._resampler: av.AudioResampler | None = None
         self._kind: tuple[str, str, int] | None = None
         self._expected = 0.0
@@ -55,7 +54,7 @@ class Resampled:
             )
         if self._resampler is None or kind != self._kind or time > self._expected + _JITTER:
             yield from self.rest()
-            self._resampler = av.AudioResampler(**self._wanted)
+            self._resampler = av.AudioResampler("fltp", self._layout, self._rate)
             self._kind = kind
             self._position = max(self._position, round(time * self._rate))
             self._expected = max(self._expected, time)

@@ -7,17 +7,17 @@ more than one in a hundred.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from vcm.errors import PERMISSION_ERROR, VideoError
 from vcm.video.library import av
+from vcm.video.whole import missing
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -90,8 +90,8 @@ class Source:
         start, duration = container.start_time, container.duration
         self._start = Fraction(start or 0, av.time_base)
         self.duration = duration / av.time_base if duration is not None and duration > 0 else None
-        self.pictures = _best(container, container.streams.video)
-        self.sound = _best(container, container.streams.audio)
+        self.pictures = _best(container, "video", container.streams.video)
+        self.sound = _best(container, "audio", container.streams.audio)
         self.texts = tuple(each for each in container.streams.subtitles if _codec(each) in TEXTS)
         for stream, what in ((self.pictures, "pictures"), (self.sound, "sound")):
             if stream is not None and _codec(stream) is None:
@@ -108,7 +108,7 @@ class Source:
             context.thread_type = "AUTO"
             context.options = {"max_pixels": str(MOST_PIXELS)}
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -125,7 +125,8 @@ class Source:
         """Tells what FFmpeg says as an error about this video."""
         try:
             yield
-        except (av.error.FFmpegError, UnicodeError) as error:
+        # What PyAV says of a stream that was not there at the start is an IndexError.
+        except (av.error.FFmpegError, UnicodeError, IndexError) as error:
             words = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
             raise self.error(f"{message} ({words})") from error
 
@@ -248,11 +249,9 @@ class _Decoder:
         if self._damaged > max(1, self._packets // MOST_DAMAGED) or (
             self._packets and not self._items and self.stream.type != "subtitle"
         ):
-            kind = {"video": "pictures", "audio": "sound"}.get(self.stream.type, "subtitles")
+            kind = {"video": "pictures are", "audio": "sound is"}.get(self.stream.type, "subtitles are")
             raise self._source.error(
-                f"its {kind} are damaged: {self._damaged} of {self._packets} packets cannot be decoded"
-                if kind != "sound"
-                else f"its sound is damaged: {self._damaged} of {self._packets} packets cannot be decoded"
+                f"its {kind} damaged: {self._damaged} of {self._packets} packets cannot be decoded"
             )
 
 
@@ -269,8 +268,10 @@ def _length(frame: VideoFrame | AudioFrame, stream: Stream) -> float:
 def _size(path: Path) -> int:
     try:
         found = path.stat()
-        with path.open("rb") if stat.S_ISREG(found.st_mode) else open(os.devnull, "rb"):  # noqa: PTH123
-            pass
+        lacking = 0
+        if stat.S_ISREG(found.st_mode):
+            with path.open("rb") as file:
+                lacking = missing(file, found.st_size)
     except OSError as error:
         raise VideoError(
             f"it cannot be read ({error.strerror})",
@@ -282,6 +283,10 @@ def _size(path: Path) -> int:
         raise VideoError("it is not a file", hint="name a file that is a video", file=str(path))
     if not found.st_size:
         raise VideoError("it is empty", hint="copy or record it again", file=str(path))
+    if lacking:
+        raise VideoError(
+            f"its end is missing, at least {lacking} bytes", hint="copy or record it again", file=str(path)
+        )
     return found.st_size
 
 
@@ -295,12 +300,12 @@ def _open(path: Path) -> InputContainer:
     )
 
 
-def _best(container: InputContainer, streams: tuple[S, ...]) -> S | None:
+def _best(container: InputContainer, kind: Literal["video", "audio"], streams: tuple[S, ...]) -> S | None:
     """The one that a player would choose; a cover is none."""
     shown = [each for each in streams if not each.disposition & av.stream.Disposition.attached_pic]
     if not shown:
         return None
-    best = container.streams.best(shown[0].type)  # type: ignore[call-overload]
+    best = container.streams.best(kind)
     return next((each for each in shown if best is not None and each.index == best.index), shown[0])
 
 
