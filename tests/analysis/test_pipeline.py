@@ -248,6 +248,15 @@ def test_a_detector_needs_what_its_model_pulls_in(lock, hub, refusal):
     assert refusal(AnalysisPipeline(config).verify_models)[2] == "lora.llama: not installed"
 
 
+def test_what_became_of_a_model_is_told(lock, hub, vcm, caplog):
+    config = lock()
+    hub.add_repo("acme/better", {"x.safetensors": b"better"})
+    hub.repo("acme/frames").card["new_version"] = "acme/better"
+    assert vcm("outdated", "--refresh").code == 0
+    AnalysisPipeline(config).verify_models(download=True)
+    assert caplog.messages == ["frames: acme/frames is deprecated, its successor is acme/better"]
+
+
 def test_a_configuration_made_by_hand(hub, refusal):
     content = b"words"
     digest = hashlib.sha256(content).hexdigest()

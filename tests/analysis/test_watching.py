@@ -90,6 +90,10 @@ def test_what_lies_outside_the_video_is_left_out(found):
     assert found("return [Match(cue.text, 0.5, 100, 101), Match(cue.text, 0.5, -2, -1)]") == []
 
 
+def test_a_label_cannot_steer_a_terminal(found):
+    assert found('return [Match("a\\x1b[2J\\n\\ud800b", 1, 1, 2)]')[0]["label"] == "a\ufffd[2J\ufffd\ufffdb"
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -171,6 +175,9 @@ def test_no_video(pipeline, refusal, project, film):
     )
     os.mkfifo(project / "pipe.mp4")
     assert refusal(made.analyze, project / "pipe.mp4")[2] == f"cannot read {project}/pipe.mp4: no regular file"
+    os.mkfifo(project / "film.en.srt")
+    assert refusal(made.analyze, film)[2] == f"cannot read {project}/film.en.srt: no regular file"
+    (project / "film.en.srt").unlink()
     made.config.video = film
     assert [each["label"] for each in made.analyze()["findings"]] == ["two"]
 

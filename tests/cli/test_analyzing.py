@@ -291,10 +291,11 @@ def contents(path: Path) -> tuple[list[tuple[float, float]], list[tuple[float, f
     pictures, sounds = [], []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0, audio=0):
+            assert isinstance(frame, av.VideoFrame | av.AudioFrame)
             assert frame.time is not None
             if isinstance(frame, av.VideoFrame):
                 pictures.append((frame.time, float(frame.to_ndarray(format="rgb24").mean(axis=(0, 1)).max())))
-            elif isinstance(frame, av.AudioFrame):
+            else:
                 sounds.append((frame.time, float(np.sqrt((frame.to_ndarray() ** 2).mean()))))
     return pictures, sounds
 

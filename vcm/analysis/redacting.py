@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vcm.analysis.report import segments_of
-from vcm.analysis.watching import changed, file_state, told
+from vcm.analysis.watching import changed, file_digest, file_state, told
 from vcm.core.reporter import Reporter
 from vcm.errors import ConfigError
-from vcm.store.hashing import Hasher
 from vcm.video.redaction import FORMATS, redact
 
 
@@ -40,7 +39,7 @@ def write_redacted(path: Path, report: Mapping[str, Any], target: Path, reporter
         VcmError: the video cannot be read, is another one by now, or the copy cannot be written.
     """
     before = file_state(path)
-    if Hasher().digest(path) != report["video"]["sha256"]:
+    if file_digest(path) != report["video"]["sha256"]:
         raise changed(path)
     stretches = [(segment.start, segment.end) for segment in segments_of(report)]
     with told(reporter, f"writing {target.name}", path.name, before[2]) as advanced:

@@ -14,7 +14,7 @@ from vcm.analysis.report import Outcome, Watched
 from vcm.core.findings import Finding, Match
 from vcm.core.reporter import Reporter
 from vcm.core.subtitles import Cue
-from vcm.core.wording import system_reason
+from vcm.core.wording import printable, system_reason
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
 from vcm.errors import CHECKSUM_MISMATCH, PERMISSION_ERROR, VcmError
 from vcm.store.hashing import WORTH_TELLING, Hasher
@@ -61,7 +61,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
                 shown_to[request_of(made.detector)].append(made)
         announced = video.size if video.size > WORTH_TELLING else 0
         with told(reporter, f"hashing {path.name}", path.name, announced) as hashed:
-            sha256 = Hasher().digest(path, hashed)
+            sha256 = file_digest(path, hashed)
         read = texts if Words() in shown_to else ()
         with told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
             findings = tuple(_found(video, shown_to, advanced))
@@ -70,7 +70,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             sha256=sha256,
             size=video.size,
             duration=video.duration,
-            subtitles=tuple((text.name, Hasher().digest(text)) for text in read),
+            subtitles=tuple((text.name, file_digest(text)) for text in read),
             outcomes=tuple(outcomes),
             findings=findings,
         )
@@ -99,7 +99,7 @@ def _found(
                 # Subtitles may go on where the video has ended.
                 start, end = max(match.start, 0.0), min(match.end, video.duration or math.inf)
                 if start < end:
-                    yield Finding(declared.name, declared.model, match.label, float(match.score), start, end)
+                    yield Finding(declared.name, declared.model, printable(match.label), float(match.score), start, end)
 
 
 def _shown(detector: Detector | None, item: Frame | Sound | Cue) -> Iterable[Match]:
@@ -153,6 +153,22 @@ def changed(path: Path) -> VcmError:
     )
 
 
+def file_digest(path: Path, advanced: Callable[[int], None] | None = None) -> str:
+    """SHA-256 of a file, bare hex.
+
+    Args:
+        path: a regular file.
+        advanced: told how many more bytes were read.
+
+    Raises:
+        VcmError: it cannot be read.
+    """
+    try:
+        return Hasher().digest(path, advanced)
+    except OSError as error:
+        raise _unreadable(path, system_reason(error)) from error
+
+
 def file_state(path: Path) -> tuple[int, int, int, int]:
     """What tells one state of a file from another: device, inode, size in bytes, modification time in nanoseconds.
 
@@ -162,12 +178,14 @@ def file_state(path: Path) -> tuple[int, int, int, int]:
     try:
         status = path.stat()
     except OSError as error:
-        reason = system_reason(error)
-    else:
-        # Opening a pipe would wait for ever, and a device may have no end.
-        if stat.S_ISREG(status.st_mode):
-            return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-        reason = "no regular file"
-    raise VcmError(
+        raise _unreadable(path, system_reason(error)) from error
+    # Opening a pipe would wait for ever, and a device may have no end.
+    if not stat.S_ISREG(status.st_mode):
+        raise _unreadable(path, "no regular file")
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _unreadable(path: Path, reason: str) -> VcmError:
+    return VcmError(
         f"cannot read {path}: {reason}", error_code=PERMISSION_ERROR, hint="check that it is a file you may read"
     )

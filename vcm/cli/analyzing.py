@@ -163,5 +163,4 @@ def _put(text: str, report: Path | None) -> None:
         sys.stdout.write(text)
         return
     with disk_errors(report, hint="name another file with -o"):
-        # A label is whatever its model says, surrogates included.
-        replace_file(report, text.encode(errors="replace"))
+        replace_file(report, text.encode())
