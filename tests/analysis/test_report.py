@@ -30,6 +30,7 @@ def watched(*findings: Finding, **changes: object) -> Watched:
         "size": 1000,
         "duration": 10.00049,
         "subtitles": (),
+        "damaged": 2,
         "outcomes": (Outcome("scenes", "image-classification", "frames"),),
         "findings": findings,
         **changes,
@@ -67,6 +68,7 @@ def test_a_report_in_full():
             "sha256": "c" * 64,
             "size": 1000,
             "duration": 10.0,
+            "damaged_packets": 2,
             "subtitles": [{"name": "film.srt", "sha256": "e" * 64}],
         },
         "models": [

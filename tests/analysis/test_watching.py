@@ -18,6 +18,7 @@ from vcm import AnalysisPipeline, ModelManager, load_config
 pytest.importorskip("av")
 
 from tests.video.making import make_video
+from vcm.analysis.redacting import write_redacted
 
 SECONDS = 6.0
 SUBTITLES = """\
@@ -260,6 +261,37 @@ def test_the_same_bytes_give_the_same_report(pipeline, film, tmp_path):
 def test_a_video_that_changes_while_it_is_read(action, message, found, film, refusal):
     body = f"import os, shutil, pathlib; film = pathlib.Path('film.mp4'); {action}; return []"
     assert refusal(found, body)[2] == message.format(film=film)
+
+
+def test_what_could_not_be_decoded_is_told(kinds, pipeline, project, caplog):
+    av = pytest.importorskip("av")
+    path = make_video(project / "film.mkv", [(SECONDS, "red")], tones=None, size=(64, 48))
+    with av.open(str(path)) as container:
+        place, size = [(each.pos, each.size) for each in container.demux(video=0) if each.size][30]
+    data = bytearray(path.read_bytes())
+    data[place + 6 : place + size] = b"\xff" * (size - 6)
+    path.write_bytes(data)
+    kinds(picture='return type("F", (FrameDetector,), {"look": lambda self, frame: []})()')
+
+    report = pipeline('[pipeline.detectors.mine]\nkind = "picture"\n').analyze(path)
+
+    assert report["video"]["damaged_packets"] == 1
+    assert caplog.messages == ["1 packet of film.mkv could not be decoded"]
+
+
+def test_only_the_video_that_was_analysed_is_redacted(pipeline, film, project, refusal):
+    report = pipeline('[pipeline.detectors.mine]\nkind = "word-list"\noptions.words = ["one"]\n').analyze(film)
+    notes = Notes()
+    write_redacted(film, report, project / "out.mp4", notes)
+    assert notes.tasks == [("writing out.mp4", film.stat().st_size)]
+    assert notes.progress["film.mp4"] == film.stat().st_size
+    make_video(film, [(SECONDS, "blue")], tones=None, size=(64, 48))
+    assert refusal(write_redacted, film, report, project / "again.mp4", notes)[1:] == (
+        "CHECKSUM_MISMATCH",
+        f"{film} changed while it was read",
+        "run it again when nothing writes the video any more",
+    )
+    assert not (project / "again.mp4").exists()
 
 
 PICTURES = '[models.frames]\nrepo = "acme/frames"\n[pipeline.detectors.mine]\nkind = "folder"\nmodel = "frames"\n'

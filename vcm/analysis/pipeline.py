@@ -109,6 +109,8 @@ class AnalysisPipeline:
         for outcome in watched.outcomes:
             if outcome.skipped is not None:
                 _log.warning("the detector %s did not run: %s", outcome.name, outcome.skipped)
+        if watched.damaged:
+            _log.warning("%s of %s could not be decoded", counted(watched.damaged, "packet"), path.name)
         report = make_report(
             lock_sha256=self._lock_sha256,
             verified=not self._skip_model_check,

@@ -7,8 +7,9 @@ same report. Keys are only ever added.
 ``report_version``  1
 ``lock_sha256``     SHA-256 of ``models.lock``, as ``sha256sum`` prints it; null where no locked model ran
 ``models_verified`` false where the check of the models was skipped
-``video``           ``name``, ``sha256``, ``size`` (bytes), ``duration`` (seconds, or null); ``subtitles``: ``name`` and
-                    ``sha256`` of each file beside it that was read
+``video``           ``name``, ``sha256``, ``size`` (bytes), ``duration`` (seconds, or null), ``damaged_packets`` (what
+                    was in them nobody has seen); ``subtitles``: ``name`` and ``sha256`` of each file beside it that
+                    was read
 ``models``          what ran: ``name``, ``version``, ``commit``, ``tree_digest``, ``repo``, ``url``; in name order
 ``detectors``       ``name``, ``kind``, ``model``, ``status`` (``ran`` or ``skipped``), ``reason`` where it was skipped
 ``findings``        ``detector``, ``model``, ``label``, ``score`` (0 to 1), ``start``, ``end`` (seconds); in time order
@@ -41,6 +42,7 @@ class Watched:
         size: bytes.
         duration: seconds; None where the file does not say.
         subtitles: name and SHA-256 of each file beside it from which its text was read.
+        damaged: packets of the video that could not be decoded, few enough to go on.
         outcomes: of every detector, in the configuration's order.
         findings: in any order.
     """
@@ -50,6 +52,7 @@ class Watched:
     size: int
     duration: float | None
     subtitles: tuple[tuple[str, str], ...]
+    damaged: int
     outcomes: tuple[Outcome, ...]
     findings: tuple[Finding, ...]
 
@@ -93,6 +96,7 @@ def make_report(
             "sha256": watched.sha256,
             "size": watched.size,
             "duration": None if watched.duration is None else _seconds(watched.duration),
+            "damaged_packets": watched.damaged,
             "subtitles": [{"name": name, "sha256": sha256} for name, sha256 in watched.subtitles],
         },
         "models": [_model(model) for model in sorted(models, key=lambda model: model.name)],

@@ -71,6 +71,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             size=video.size,
             duration=video.duration,
             subtitles=tuple((text.name, file_digest(text)) for text in read),
+            damaged=video.damaged,
             outcomes=tuple(outcomes),
             findings=findings,
         )
