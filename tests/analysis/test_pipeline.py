@@ -268,3 +268,11 @@ def test_a_configuration_made_by_hand(hub, refusal):
     )
     assert AnalysisPipeline(config).verify_models(download=True) is True
     assert AnalysisPipeline(config).verify_models() is True
+    ModelManager(config).get_model_path("words").unlink()
+    assert refusal(AnalysisPipeline(config).verify_models) == (
+        "ModelChecksumError",
+        "CHECKSUM_MISMATCH",
+        "words: not what is locked: words.onnx: missing",
+        "use --download-models",
+    )
+    assert AnalysisPipeline(config).verify_models(download=True) is True

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vcm.core.manifest import Detector
 from vcm.core.yaml_config import YamlModels, parse_yaml_application
@@ -159,3 +163,39 @@ def test_importing_reads_the_models_only() -> None:
     from vcm.core.yaml_config import parse_yaml_config
 
     assert parse_yaml_config(b"detectors: 7\nmodels: {}\n", "config.yaml") == YamlModels()
+
+
+CALM = settings(max_examples=150)
+TOKENS = "type name model enabled : - &a *a [ ] { } , << !!int !!binary | > \" ' ... ? ~ 1e9 yes 2024-01-01 x é"
+FRAGMENTS = st.lists(st.sampled_from([*TOKENS.split(), "\n", "  ", " "]), max_size=30).map("".join)
+
+
+def outcome(text: str) -> tuple[Detector, ...] | ConfigError:
+    try:
+        return parsed(text)
+    except ConfigError as error:
+        return error
+
+
+@CALM
+@given(FRAGMENTS)
+def test_whatever_stands_there_is_read_or_refused(text: str) -> None:
+    found = outcome(f"detectors:\n- type: a\n  name: b\n  {text}")
+    assert isinstance(found, tuple) or (found.message.startswith("config.yaml") and found.hint)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | TEXTS
+OPTIONS = st.dictionaries(
+    TEXTS.map("x-".__add__),
+    st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3)),
+    max_size=4,
+)
+
+
+@CALM
+@given(TEXTS, TEXTS, st.none() | TEXTS, OPTIONS)
+def test_what_another_program_writes_is_read_back(name: str, kind: str, model: str | None, options: Any) -> None:
+    written = {"name": name, "type": kind, "model_name": model, **options}
+    text = yaml.safe_dump({"detectors": [written]}, allow_unicode=True)
+    assert parsed(text) == (Detector(name=name, kind=kind, model=model, options=options),)

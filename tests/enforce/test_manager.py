@@ -163,9 +163,15 @@ def test_required(hub, source, refusal):
 
 def test_wrong_bytes(source, refusal, cache):
     source.checksum = "0" * 64
-    kind, code, message, _ = refusal(manager(source).verify_models)
-    assert (kind, code) == ("ModelChecksumError", "CHECKSUM_MISMATCH")
-    assert message == f"profanity/profanity.onnx: wrong bytes: expected sha256:{'0' * 64}, got sha256:{DIGEST}"
+    assert refusal(manager(source).verify_models) == (
+        "ModelChecksumError",
+        "CHECKSUM_MISMATCH",
+        f"profanity/profanity.onnx: wrong bytes: expected sha256:{'0' * 64}, got sha256:{DIGEST}",
+        (
+            "the publisher or something on the way changed the file: "
+            "correct checksum and size_bytes only if you expected a change"
+        ),
+    )
     assert not (cache / "snapshots").exists()
 
 
@@ -215,6 +221,11 @@ def test_unknown_models(source, refusal):
             "profanity: the url gives no usable file name: the path holds characters that cannot be shown",
         ),
         ({"url": "file:///etc/passwd"}, "profanity: url: a URL begins with http:// or https:// and names a host"),
+        (
+            {"algorithm": "crc32"},
+            'profanity: checksum: no algorithm "crc32". Known are sha256, sha384, sha512, blake2b, sha1 and md5',
+        ),
+        ({"size_bytes": None}, "profanity: size_bytes: expected a whole number of at least 0, found None"),
         ({"size_bytes": -1}, "profanity: size_bytes: expected a whole number of at least 0, found -1"),
     ],
 )
@@ -222,6 +233,38 @@ def test_sources_that_cannot_be_used(changes, message, source, refusal):
     for key, value in changes.items():
         setattr(source, key, value)
     assert refusal(manager, source)[:3] == ("ConfigError", "CONFIG_ERROR", message)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"checksum": f"sha256:{DIGEST}"}, {"checksum": DIGEST.upper()}, {"algorithm": "SHA-256"}]
+)
+def test_a_checksum_as_publishers_write_it(changes, source):
+    for key, value in changes.items():
+        setattr(source, key, value)
+    assert manager(source).verify_models() == {"profanity": True}
+
+
+def test_what_is_no_configuration_and_no_source(source, refusal):
+    assert refusal(ModelManager, "config.yaml")[2:] == (
+        "expected a Config, found 'config.yaml'", "give what vcm.load_config(...) returns",
+    )  # fmt: skip
+    for sources in (["profanity"], "profanity"):
+        assert refusal(manager(source).verify_models, sources)[3] == "choose among those of config.models.sources"
+
+
+def test_how_it_is_shown(source, cache):
+    assert repr(manager(source)) == f"ModelManager(models=['profanity'], cache_dir='{cache}')"
+
+
+def test_a_callback_that_fails_ends_it_and_the_next_call_goes_on(source):
+    def fail(*_):
+        raise RuntimeError("the bar broke")
+
+    models = manager(source)
+    with pytest.raises(RuntimeError, match="the bar broke"):
+        models.verify_models(progress_callback=fail)
+    assert not models.is_model_valid("profanity")
+    assert models.verify_models() == {"profanity": True}
 
 
 def test_a_project(installed, project, hub, cache):

@@ -176,7 +176,9 @@ class AnalysisPipeline:
             )
         for answer in answers:
             if not answer.passes:
-                raise answer.error()
+                error = answer.error()
+                error.hint = error.hint if self.config.project else "use --download-models"
+                raise error
 
     def _ensure_detection_pipeline(self) -> None:
         """Make the detectors, once: all but those whose optional model is missing.

@@ -19,7 +19,7 @@ from vcm.core.reporter import Reporter
 from vcm.core.wording import did_you_mean
 from vcm.enforce.config import Config, ModelSource
 from vcm.enforce.gate import Checked, inspect_all, known_notices
-from vcm.errors import ConfigError, VcmError
+from vcm.errors import ConfigError, ModelChecksumError, VcmError
 from vcm.session import Session
 from vcm.settings import Settings, read_settings
 from vcm.store.files import disk_errors
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from vcm.resolve.registry import HuggingFaceRegistry, ModelMetadata
 
 ProgressCallback = Callable[[str, int, int], None]
+
+_CHANGED = (
+    "the publisher or something on the way changed the file: "
+    "correct checksum and size_bytes only if you expected a change"
+)
 
 
 class ModelManager:
@@ -50,6 +55,10 @@ class ModelManager:
             ConfigError: its models cannot be used.
             PolicyError: a model is locked that the project's policy does not allow.
         """
+        if not isinstance(config, Config):
+            raise ConfigError(
+                f"expected a Config, found {config!r:.100}", hint="give what vcm.load_config(...) returns"
+            )
         self.config = config
         self._registry = registry
         self._manifest: Manifest | None = None
@@ -66,6 +75,9 @@ class ModelManager:
                 self._locked[source.name] = _from_source(source)
         self._settings = self._read_settings()
         self.cache_dir: Path = self._settings.cache_dir
+
+    def __repr__(self) -> str:
+        return f"ModelManager(models={sorted(self._locked)}, cache_dir={str(self.cache_dir)!r})"
 
     def _read_settings(self) -> Settings:
         manifest, cache_dir = self._manifest, self.config.models.cache_dir
@@ -86,7 +98,8 @@ class ModelManager:
 
         Args:
             sources: the models that matter; by default all of the configuration.
-            progress_callback: called with name, bytes that are here, bytes in all, while something is downloaded.
+            progress_callback: called with name, bytes that are here, bytes in all, while something is downloaded; from
+                several threads, but never by two at once. What it raises ends the download and comes out here.
 
         Returns:
             By name, true for a model that is installed and verified, false for an optional one that cannot be had.
@@ -95,8 +108,15 @@ class ModelManager:
             ModelDownloadError: a required model cannot be had.
             ModelChecksumError: what comes for it is not what is locked.
             DiskSpaceError: there is not enough room.
+            ConfigError: a source cannot be used.
         """
         wanted = self.config.models.sources if sources is None else sources
+        for source in wanted:
+            if not isinstance(source, ModelSource):
+                raise ConfigError(
+                    f"sources: expected ModelSource, found {source!r:.100}",
+                    hint="choose among those of config.models.sources",
+                )
         models = [self._model(source.name, source) for source in wanted]
         optional = {source.name for source in wanted if source.optional}
         headroom = self._manifest.disk_headroom if self._manifest else DEFAULT_HEADROOM
@@ -106,6 +126,8 @@ class ModelManager:
             answers = session.install(plan, headroom, whole=sources is None)
         for answer in answers:
             if answer.error is not None and answer.model.name not in optional:
+                if isinstance(answer.error, ModelChecksumError) and self._manifest is None:
+                    answer.error.hint = _CHANGED
                 raise answer.error
         return {answer.model.name: answer.error is None for answer in answers}
 
@@ -129,7 +151,11 @@ class ModelManager:
         return known_notices(models, self._manifest, Store(self._settings.cache_dir))
 
     def is_model_valid(self, model_name: str) -> bool:
-        """Whether the model is installed and unchanged; no network, and nothing is removed."""
+        """Whether the model is installed and unchanged, by the quick check; no network, and nothing is removed.
+
+        Returns:
+            False also where the store cannot be read, and for a name that the configuration does not have.
+        """
         model = self._locked.get(model_name)
         if model is None:
             return False
@@ -190,8 +216,10 @@ class ModelManager:
 
 def _from_source(source: ModelSource) -> LockedModel:
     """A direct file whose configuration says all there is to know is as good as locked."""
+    text = str(source.checksum)
+    algorithm = str(source.algorithm).lower().replace("-", "")
     try:
-        checksum = parse_checksum(f"{source.algorithm}:{source.checksum}")
+        checksum = parse_checksum(text if ":" in text else f"{algorithm}:{text}")
     except ValueError as error:
         raise ConfigError(f"{source.name}: checksum: {error}", hint="put the published digest there") from None
     if checksum.algorithm != "sha256":
@@ -203,9 +231,9 @@ def _from_source(source: ModelSource) -> LockedModel:
         names.http_url(source.url)
     except ValueError as error:
         raise ConfigError(f"{source.name}: url: {error}", hint="name the file's own address") from None
-    if source.size_bytes < 0:
+    if not isinstance(source.size_bytes, int) or source.size_bytes < 0:
         raise ConfigError(
-            f"{source.name}: size_bytes: expected a whole number of at least 0, found {source.size_bytes}",
+            f"{source.name}: size_bytes: expected a whole number of at least 0, found {source.size_bytes!r:.100}",
             hint="put the file's published size there",
         )
     file = LockedFile(file_name(source.url, source.name), source.size_bytes, checksum.hex)
