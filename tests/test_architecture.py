@@ -45,7 +45,7 @@ OUTSIDE = {
     "platformdirs": {"settings"},
     "time": {"hub", "store", "install", "session", "enforce", "cli", "testing", "downloader"},
     "datetime": {"resolve", "testing", "core", "store", "downloader", "enforce"},
-    "logging": {"enforce", "analysis"},
+    "logging": {"enforce", "analysis", "cli"},
     "subprocess": {"store", "cli"},
     "tempfile": {"cli", "store"},
     "shutil": {"store", "cli"},
@@ -57,13 +57,15 @@ OUTSIDE = {
     "safetensors": {"detectors"},
     "tokenizers": {"detectors"},
     "transformers": {"detectors"},
+    "torch": {"detectors"},
+    "huggingface_hub": {"detectors"},
 }
 # The rules touch nothing: no disk, no clock, no environment, no log.
 PURE = {"os", "io", "pathlib", "random", "threading", *OUTSIDE}
 # But what is recorded of a model, as published, holds a path and a date: values, of which nothing is asked.
 VALUES = {name: {"datetime", "pathlib"} for name in ("entries.py", "installed.py")}
 # Where an import may wait until it is used, because the gate must start fast.
-LAZY = {"__main__", "cli", "settings", "store", "install", "session", "enforce", "analysis", "core"}
+LAZY = {"__main__", "cli", "settings", "store", "install", "session", "enforce", "analysis", "core", "detectors"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -194,6 +194,10 @@ class DiskSpaceError(ModelDownloadError):
         self.free = free
 
 
+class VideoError(VcmError):
+    """A video, or the subtitles beside it, cannot be read to the end, or not be written."""
+
+
 class ModelRegistryError(VcmError):
     """The record of installed models on this machine cannot be read or written."""
 

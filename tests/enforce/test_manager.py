@@ -1,11 +1,9 @@
-"""ModelManager, load_config and AnalysisPipeline: the published signatures, and what they promise."""
+"""ModelManager and load_config: the published signatures, and what they promise."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import logging
-import shutil
 import threading
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from vcm import (
-    AnalysisPipeline,
     Config,
     ConfigError,
     DiskSpaceError,
@@ -46,9 +43,6 @@ def test_signatures():
     assert inspect.signature(ModelManager.is_model_valid).return_annotation == "bool"
     assert list(inspect.signature(ModelManager.get_model_path).parameters) == ["self", "model_name"]
     assert inspect.signature(ModelManager.get_model_path).return_annotation == "Path"
-    pipeline = inspect.signature(AnalysisPipeline)
-    assert str(pipeline) == "(config: 'Config', skip_model_check: 'bool' = False) -> 'None'"
-    assert str(inspect.signature(AnalysisPipeline.verify_models)) == "(self, download: 'bool' = False) -> 'bool'"
 
 
 def test_fields():
@@ -351,110 +345,6 @@ def test_a_configuration_that_is_not_there_is_not_another_one(name, project, man
         load_config(project / name)
 
 
-DETECTORS = """
-[models.frames]
-repo = "acme/frames"
-[models.unused]
-repo = "acme/unused"
-[models.spare]
-repo = "acme/spare"
-optional = true
-[pipeline.detectors.faces]
-kind = "image"
-model = "frames"
-[pipeline.detectors.plain]
-kind = "words"
-"""
-
-
-@pytest.fixture
-def detectors(frames, hub, manifest, vcm, project):
-    """A project in which one of three models is needed by a detector."""
-    for name in ("unused", "spare"):
-        hub.add_repo(f"acme/{name}", {"x.safetensors": name.encode()})
-    manifest(DETECTORS)
-    assert vcm("lock").code == 0
-    hub.clear_requests()
-    return load_config(project)
-
-
-def installed_models(config: Config) -> list[str]:
-    models = ModelManager(config)
-    return [source.name for source in config.models.sources if models.is_model_valid(source.name)]
-
-
-def test_the_pipeline_without_its_models(detectors, refusal, hub):
-    pipeline = AnalysisPipeline(detectors)
-    assert refusal(pipeline.verify_models) == (
-        "ModelDownloadError",
-        "NOT_INSTALLED",
-        "frames: not installed, or not what is locked",
-        "run vcm sync, or start with --download-models",
-    )
-    assert hub.requests == []
-
-
-def test_the_pipeline_downloads_what_its_detectors_need(detectors, hub, caplog):
-    pipeline = AnalysisPipeline(detectors)
-    with caplog.at_level(logging.INFO):
-        assert pipeline.verify_models(download=True) is True
-    assert caplog.messages == ["verifying models, downloading what is missing: ['frames']"]
-    assert installed_models(detectors) == ["frames"]
-    hub.clear_requests()
-    assert pipeline.verify_models() is True
-    assert pipeline.verify_models(download=True) is True
-    assert AnalysisPipeline(detectors).verify_models() is True
-    assert hub.requests == []
-
-
-def test_the_pipeline_that_may_download_by_itself(detectors):
-    detectors.models.auto_download = True
-    assert AnalysisPipeline(detectors).verify_models() is True
-
-
-def test_the_pipeline_after_damage(detectors, refusal):
-    AnalysisPipeline(detectors).verify_models(download=True)
-    folder = ModelManager(detectors).get_model_path("frames")
-    (folder / "config.json").unlink()
-    assert refusal(AnalysisPipeline(detectors).verify_models)[0] == "ModelDownloadError"
-    assert AnalysisPipeline(detectors).verify_models(download=True) is True
-    assert (folder / "config.json").is_file()
-
-
-def test_the_pipeline_without_detectors_needs_all(hub, frames, manifest, vcm, project, caplog):
-    hub.add_repo("acme/spare", {"x.safetensors": b"spare"})
-    manifest('[models.frames]\nrepo = "acme/frames"\n[models.spare]\nrepo = "acme/spare"\noptional = true\n')
-    assert vcm("lock").code == 0
-    hub.remove("acme/spare")
-    config = load_config(project)
-    pipeline = AnalysisPipeline(config)
-    assert pipeline.verify_models(download=True) is False
-    assert caplog.messages == ["optional models are missing: ['spare']"]
-    assert installed_models(config) == ["frames"]
-
-
-def test_the_pipeline_that_does_not_look(detectors, hub, caplog):
-    pipeline = AnalysisPipeline(detectors, skip_model_check=True)
-    assert pipeline.verify_models() is True
-    assert caplog.messages == ["the models are not checked, because skip_model_check was asked for"]
-    assert installed_models(detectors) == []
-    assert hub.requests == []
-
-
-def test_a_detector_whose_model_is_for_another_system(manifest, frames, vcm, project, refusal):
-    manifest(
-        '[models.frames]\nrepo = "acme/frames"\nmarker = "sys_platform == \'plan9\'"\n'
-        '[pipeline.detectors.faces]\nkind = "image"\nmodel = "frames"\n'
-    )
-    assert vcm("lock").code == 0
-    assert refusal(AnalysisPipeline(load_config(project)).verify_models) == (
-        "ConfigError",
-        "CONFIG_ERROR",
-        'a detector needs the model "frames", which is not declared for this machine',
-        "declare [models.frames] in models.toml",
-    )
-
-
 def test_what_a_program_sees():
     import vcm
 
@@ -478,23 +368,3 @@ def test_progress_counts_what_the_store_has(hub, manifest, vcm, project):
     calls = []
     ModelManager(load_config(project)).verify_models(progress_callback=lambda *call: calls.append(call))
     assert calls[-1] == ("m", 5002, 5002)
-
-
-def test_a_detector_needs_what_its_model_pulls_in(hub, frames, manifest, vcm, project):
-    hub.add_repo("meta/llama", {"config.json": b"{}", "model.safetensors": b"base"})
-    adapter = b'{"base_model_name_or_path": "meta/llama"}'
-    hub.add_repo("acme/lora", {"adapter_config.json": adapter, "adapter_model.safetensors": b"adapter"})
-    manifest(
-        '[models.lora]\nrepo = "acme/lora"\n[models.frames]\nrepo = "acme/frames"\n'
-        '[pipeline.detectors.words]\nkind = "text"\nmodel = "lora"\n'
-    )
-    assert vcm("sync").code == 0
-    config = load_config(project)
-    assert AnalysisPipeline(config).verify_models() is True
-    manager = ModelManager(config)
-    shutil.rmtree(manager.get_model_path("frames"))
-    assert AnalysisPipeline(config).verify_models() is True
-    shutil.rmtree(manager.get_model_path("lora.llama"))
-    with pytest.raises(ModelDownloadError) as caught:
-        AnalysisPipeline(config).verify_models()
-    assert caught.value.model == "lora.llama"

@@ -15,7 +15,7 @@ from vcm.cli.context import Json, open_session, options
 from vcm.cli.dispatch import command
 from vcm.core.lock import Lock, toml_string
 from vcm.core.manifest import parse_manifest
-from vcm.core.wording import byte_count, counted, short_commit, system_reason
+from vcm.core.wording import byte_count, counted, did_you_mean, listed, printable, short_commit, system_reason
 from vcm.errors import ConfigError
 from vcm.settings import project_folder
 from vcm.store.inputs import read_input
@@ -25,9 +25,10 @@ from vcm.version import VERSION
 if TYPE_CHECKING:
     from vcm.install.adopting import CachedModel
 
-_TEMPLATE = """\
+_NAME = 'name = "NAME"'
+_EMPTY = f"""\
 [project]
-name = {name}
+{_NAME}
 
 # A model is what the program asks for by name, and where it comes from:
 #
@@ -38,16 +39,34 @@ name = {name}
 #
 # vcm add NAME REPO writes such a table, locks it and installs it.
 """
+_TEMPLATES = Path(__file__).with_name("templates")
 _EXISTS = "move it away, or import into another folder with --project DIR"
 
 
 @command("init")
-def init() -> int:
+def init(
+    template: Annotated[
+        str | None, typer.Option("--template", metavar="NAME", help="Begin with this one: video-censor.")
+    ] = None,
+) -> int:
     """Make a models.toml in this folder (or --project DIR)."""
+    text = _EMPTY if template is None else _template(template)
     project = _new_project("add a model with vcm add NAME REPO")
-    project.write_manifest(_TEMPLATE.format(name=toml_string(_project_name(project))).encode())
+    name = toml_string(_project_name(project))
+    project.write_manifest(text.replace(_NAME, f"name = {name}", 1).encode())
     print(f"Made {project.manifest_path}")
+    if template is not None:
+        print("Next: vcm lock")
     return 0
+
+
+def _template(name: str) -> str:
+    known = {path.stem: path for path in _TEMPLATES.glob("*.toml")}
+    if name not in known:
+        raise ConfigError(
+            f'no template "{printable(name)}"{did_you_mean(name, known)}', hint=f"there is {listed(sorted(known))}"
+        )
+    return known[name].read_text(encoding="utf-8")
 
 
 @command("import")

@@ -37,6 +37,7 @@ COMMANDS = {
     "show": "checking",
     "path": "checking",
     "run": "running",
+    "analyze": "analyzing",
     "outdated": "upstream",
     "diff": "upstream",
     "cache": "cache",

@@ -97,7 +97,7 @@ def _record(*, frozen: bool, kw_only: bool = False) -> Callable[[type], type]:  
 
     def make(cls: Any) -> Any:
         own = vars(cls)
-        cls._names = tuple(own["__annotations__"])
+        cls._names = tuple(own.get("__annotations__", ()))
         cls._defaults = {name: own[name] for name in cls._names if name in own}
         for name, method in _METHODS.items():
             if name not in own:

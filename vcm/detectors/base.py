@@ -12,7 +12,7 @@ A kind of detector is an entry point of the group ``vcm.detectors``, a function 
 
 ``folder`` is the snapshot of the detector's model, checked by the gate, or None for a detector without a model; nothing
 else may be loaded. ``options`` is the detector's table of options in ``models.toml``. It raises ConfigError where they
-cannot be used, and ModelDownloadError where the model is none that this kind can run.
+cannot be used, and where the model is none that this kind can run.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vcm.core.lock import LockedModel
-from vcm.core.manifest import FILE_NAME, Detector, Requirement
+from vcm.core.manifest import DEFAULT_MERGE_GAP, FILE_NAME, Detector, Requirement
 from vcm.core.plan import in_scope
 from vcm.core.wording import system_reason
 from vcm.errors import ConfigError
@@ -63,12 +63,16 @@ class Config:
         detectors: what the pipeline runs. Only in a YAML may one name a model that is no source; nothing is analysed
             with it then.
         roots: by name of a model that another one pulled in, as an adapter does its base model, that other one.
+        merge_gap: seconds; what detectors find no further apart than this is one segment of the video.
+        video: what the pipeline analyses where it is told no other.
     """
 
     models: ModelsConfig = field(default_factory=ModelsConfig)
     project: Path | None = None
     detectors: tuple[Detector, ...] = ()
     roots: dict[str, str] = field(default_factory=dict)
+    merge_gap: float = DEFAULT_MERGE_GAP
+    video: Path | None = None
 
 
 def load_config(config_path: str | Path) -> Config:
@@ -109,7 +113,13 @@ def load_config(config_path: str | Path) -> Config:
         sources += [_source(requirement, model, f"{settings.endpoint}/{model.repo}") for model in pulled_in]
     models = ModelsConfig(cache_dir=str(settings.cache_dir), sources=sources)
     roots = {model.name: model.via for model in lock.models if model.via} if lock else {}
-    return Config(models=models, project=project.folder, detectors=manifest.detectors, roots=roots)
+    return Config(
+        models=models,
+        project=project.folder,
+        detectors=manifest.detectors,
+        merge_gap=manifest.merge_gap,
+        roots=roots,
+    )
 
 
 def _read_yaml(path: Path) -> Config:

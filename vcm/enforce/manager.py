@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional
 
@@ -17,6 +18,7 @@ from vcm.core.reference import file_name
 from vcm.core.reporter import Reporter
 from vcm.core.wording import did_you_mean
 from vcm.enforce.config import Config, ModelSource
+from vcm.enforce.gate import Checked, inspect_all, known_notices
 from vcm.errors import ConfigError, ModelChecksumError, VcmError
 from vcm.session import Session
 from vcm.settings import Settings, read_settings
@@ -78,10 +80,12 @@ class ModelManager:
         return f"ModelManager(models={sorted(self._locked)}, cache_dir={str(self.cache_dir)!r})"
 
     def _read_settings(self) -> Settings:
-        manifest = self._manifest
+        manifest, cache_dir = self._manifest, self.config.models.cache_dir
         return read_settings(
+            # What load_config has read of a project is decided already.
+            cache_dir=cache_dir if manifest else None,
             manifest_endpoint=manifest.endpoint if manifest else None,
-            manifest_cache_dir=self.config.models.cache_dir,
+            manifest_cache_dir=cache_dir,
             project_dir=self.config.project,
         )
 
@@ -126,6 +130,25 @@ class ModelManager:
                     answer.error.hint = _CHANGED
                 raise answer.error
         return {answer.model.name: answer.error is None for answer in answers}
+
+    def inspect(self, sources: List[ModelSource]) -> List[Checked]:
+        """What the gate finds of some models: each installed and unchanged, absent, or not what is locked. No network.
+
+        Raises:
+            ConfigError: a model is not locked, and its source does not say enough.
+            VcmError: the store cannot be read.
+        """
+        optional = {source.name for source in sources if source.optional}
+        models = [self._model(source.name, source) for source in sources]
+        answers = inspect_all(models, self._manifest or Manifest(), Store(self._settings.cache_dir))
+        return [replace(answer, optional=answer.model.name in optional) for answer in answers]
+
+    def notices(self, sources: List[ModelSource]) -> List[str]:
+        """What ``vcm outdated`` found out about some models: deprecated, renamed, gone. Nobody is asked."""
+        if self._manifest is None:
+            return []
+        models = [self._model(source.name) for source in sources]
+        return known_notices(models, self._manifest, Store(self._settings.cache_dir))
 
     def is_model_valid(self, model_name: str) -> bool:
         """Whether the model is installed and unchanged, by the quick check; no network, and nothing is removed.

@@ -42,3 +42,37 @@ class Sound:
     start: float
     end: float
     samples: NDArray[np.float32]
+
+
+@record(frozen=True)
+class FramesEvery:
+    """A request for pictures: the one that is on the screen at the start, and then after every so many seconds.
+
+    A picture that stays longer than that is shown once.
+
+    Attributes:
+        seconds: more than 0.
+    """
+
+    seconds: float
+
+
+@record(frozen=True)
+class SoundIn:
+    """A request for the sound, one stretch after the other; the last may be shorter.
+
+    Stretches in which the video has no sound at all are left out.
+
+    Attributes:
+        seconds: how long they are, more than 0.
+    """
+
+    seconds: float
+
+
+@record(frozen=True)
+class Words:
+    """A request for the subtitles: those of all text tracks in the video, and of the files beside it."""
+
+
+Request = FramesEvery | SoundIn | Words

@@ -1,0 +1,50 @@
+"""The copy of an analysed video in which nothing of what was found is seen or heard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vcm.analysis.report import segments_of
+from vcm.analysis.watching import changed, file_digest, file_state, told
+from vcm.core.reporter import Reporter
+from vcm.errors import ConfigError
+from vcm.video.redaction import FORMATS, redact
+
+
+def check_target(target: Path) -> None:
+    """Refuse a copy that could not be written, before the minutes that an analysis takes.
+
+    Raises:
+        ConfigError: it is not called like a video that can be written.
+    """
+    if target.suffix.lower() not in FORMATS:
+        raise ConfigError(
+            f"a video cannot be written as {target.name}", hint=f"give it a name that ends with {' or '.join(FORMATS)}"
+        )
+
+
+def write_redacted(path: Path, report: Mapping[str, Any], target: Path, reporter: Reporter) -> None:
+    """Write a video anew, black and silent in the segments of its report.
+
+    Args:
+        path: the video.
+        report: what ``AnalysisPipeline.analyze`` has given for it.
+        target: the copy; it appears when it is whole.
+        reporter: told of the bytes of the video that were read.
+
+    Raises:
+        ConfigError: the target is the video itself, or is not called like a video.
+        VcmError: the video cannot be read, is another one by now, or the copy cannot be written.
+    """
+    before = file_state(path)
+    if file_digest(path) != report["video"]["sha256"]:
+        raise changed(path)
+    stretches = [(segment.start, segment.end) for segment in segments_of(report)]
+    with told(reporter, f"writing {target.name}", path.name, before[2]) as advanced:
+        redact(path, target, stretches, advanced)
+    if file_state(path) != before:
+        # Its stretches may be wrong, and nobody would know.
+        target.unlink(missing_ok=True)
+        raise changed(path)

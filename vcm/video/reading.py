@@ -1,0 +1,145 @@
+"""Plays a video once, from start to end, to whoever wants to see, hear or read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from vcm.core.subtitles import Cue
+from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Request, Sound, SoundIn, Words
+from vcm.video.pictures import Picture, Sampled
+from vcm.video.sound import Chunks, Resampled
+from vcm.video.source import Source
+from vcm.video.words import Unheard, beside, embedded, read_beside
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.stream import Stream
+    from av.subtitles.subtitle import SubtitleSet
+    from av.video.frame import VideoFrame
+
+Shown = tuple[Request, Frame | Sound | Cue]
+
+
+def _silent(_: int) -> None:
+    """Nobody wants to know."""
+
+
+def open_video(path: Path) -> Video:
+    """Open a video; its sound and pictures are not read yet.
+
+    Raises:
+        VideoError: it is no video, cannot be read, or holds what cannot be decoded.
+    """
+    return Video(Source(path))
+
+
+class Video:
+    """An open video, to be played once. A context manager.
+
+    Attributes:
+        path: as it was given.
+        size: bytes.
+        duration: seconds; None where the file does not say.
+        has_pictures: whether there is anything to see; a cover is nothing.
+        has_sound: whether there is anything to hear.
+        has_words: whether there are subtitles that are text, in it or beside it.
+        damaged: packets that could not be decoded, so far; few, or playing ends with an error.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._beside = beside(source.path)
+        self.path = source.path
+        self.size = source.size
+        self.duration = source.duration
+        self.has_pictures = source.pictures is not None
+        self.has_sound = source.sound is not None
+        self.has_words = bool(source.texts or self._beside)
+
+    @property
+    def damaged(self) -> int:
+        """See the class."""
+        return self._source.damaged
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.__exit__(kind, error, trace)
+
+    def play(self, requests: Collection[Request], advanced: Callable[[int], None] = _silent) -> Iterator[Shown]:
+        """What was asked for, as it comes up in the file; each distinct request is served once.
+
+        Words of files beside the video come first. For one request, pictures and sound come in order of their times.
+
+        Args:
+            requests: what is wanted; a request for what the video does not have is served with nothing.
+            advanced: told how many more bytes of the file were read; in the end they are its size.
+
+        Raises:
+            VideoError: the video, or a file beside it, cannot be read to its end.
+        """
+        player = _Player(self._source, requests)
+        if Words() in requests:
+            for path in self._beside:
+                yield from player.read(read_beside(path))
+        for stream, time, item in self._source.decode(player.streams, advanced):
+            if stream is self._source.pictures:
+                yield from player.show(item, time)  # type: ignore[arg-type]
+            elif stream is self._source.sound:
+                yield from player.sound(item, time)  # type: ignore[arg-type]
+            else:
+                yield from player.words(item, time)  # type: ignore[arg-type]
+        yield from player.rest()
+
+
+class _Player:
+    """Hands out one video's pictures, sound and words to several requests."""
+
+    def __init__(self, source: Source, requests: Collection[Request]) -> None:
+        self._source = source
+        self._sampled = {each: Sampled(each.seconds) for each in requests if isinstance(each, FramesEvery)}
+        self._chunks = {each: Chunks(each.seconds) for each in requests if isinstance(each, SoundIn)}
+        self._resampled = Resampled(source, SOUND_RATE, "mono")
+        self._new = Unheard()
+        wanted = [source.pictures if self._sampled else None, source.sound if self._chunks else None]
+        texts = source.texts if Words() in requests else ()
+        self.streams: list[Stream] = [*(each for each in wanted if each is not None), *texts]
+
+    def show(self, frame: VideoFrame, time: float) -> Iterator[Shown]:
+        picture = Picture(frame)
+        for request, sampled in self._sampled.items():
+            for each in sampled.add(picture, time):
+                yield request, each
+
+    def sound(self, frame: AudioFrame, time: float) -> Iterator[Shown]:
+        for position, samples in self._resampled.add(frame, time):
+            yield from self._hear(position, samples[0])
+
+    def _hear(self, position: int, samples: object) -> Iterator[Shown]:
+        for request, chunks in self._chunks.items():
+            for each in chunks.add(position, samples):  # type: ignore[arg-type]
+                yield request, each
+
+    def words(self, found: SubtitleSet, time: float) -> Iterator[Shown]:
+        yield from self.read(embedded(time, self._source.text_length, found))
+
+    def read(self, cues: Collection[Cue] | Iterator[Cue]) -> Iterator[Shown]:
+        for cue in cues:
+            if self._new(cue):
+                yield Words(), cue
+
+    def rest(self) -> Iterator[Shown]:
+        for position, samples in self._resampled.rest():
+            yield from self._hear(position, samples[0])
+        for request, chunks in self._chunks.items():
+            for sound in chunks.rest():
+                yield request, sound
+        for wanted, sampled in self._sampled.items():
+            for frame in sampled.rest(self._source.end):
+                yield wanted, frame
