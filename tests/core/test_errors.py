@@ -17,6 +17,7 @@ from vcm.errors import (
     ModelDownloadError,
     ModelNotFoundError,
     ModelRegistryError,
+    VideoError,
     PolicyError,
     RegistryError,
     VcmError,
@@ -56,6 +57,7 @@ def test_there_is_no_other_code():
         (ModelNotFoundError, RegistryError, "NOT_FOUND"),
         (ModelDownloadError, VcmError, "NETWORK_ERROR"),
         (ModelRegistryError, VcmError, "PERMISSION_ERROR"),
+        (VideoError, VcmError, "CONFIG_ERROR"),
     ],
 )
 def test_each_class_has_its_parent_and_its_code(kind, parent, code):
@@ -111,6 +113,7 @@ EVERY = [
         for kind in (VcmError, ConfigError, LockError, RegistryError, ModelNotFoundError, ModelDownloadError)
     ),
     ModelRegistryError("no luck", hint="try"),
+    VideoError("no luck", hint="try", file="a.mp4"),
     ModelChecksumError("wrong", expected="a", actual="b", hint="h", model="m", file="f"),
     DiskSpaceError("full", needed=3, free=1, hint="h"),
     PolicyError("no", violations=["m: licenses: x"], details=["a", "b"], hint="h", model="m"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from vcm.video.library import av, np
@@ -144,7 +145,7 @@ class Painted:
                 ),
                 graph.add("buffersink"),
             ]
-            for one, other in zip(nodes, nodes[1:], strict=False):
+            for one, other in pairwise(nodes):
                 one.link_to(other)
             graph.configure()
             self._graph = graph
