@@ -17,10 +17,10 @@ from vcm.errors import (
     ModelDownloadError,
     ModelNotFoundError,
     ModelRegistryError,
-    VideoError,
     PolicyError,
     RegistryError,
     VcmError,
+    VideoError,
 )
 
 CODES = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -24,7 +25,8 @@ ONE = [Cue(1.0, 2.5, "One two")]
         "1\r\n00:00:01,000 --> 00:00:02,500\r\nOne\r\ntwo",
         "\ufeff1\n00:00:01.000 --> 00:00:02.500\n<i>One</i> two\n",
         "00:00:01,000-->00:00:02,500 X1:40 X2:600\n{\\an8}One two\n",
-        "WEBVTT\n\nNOTE no\nwords\n\nSTYLE\n::cue { color: red }\n\n00:01.000 --> 00:02.500 align:start\n<v Bob>One <c.x>two</c>\n",
+        "WEBVTT\n\nNOTE no\nwords\n\nSTYLE\n::cue { color: red }\n\n"
+        "00:01.000 --> 00:02.500 align:start\n<v Bob>One <c.x>two</c>\n",
         "WEBVTT\n\nREGION\nid:a\n\nname\n00:01.000 --> 00:02.500\nOne <00:00:01.500>two\n",
         "garbage\n\n1\n00:00:01,000 --> 00:00:02,500\nOne&nbsp;two\n",
         "7\n0:0:1,0 -> 0:0:2,5\nOne two\n",
@@ -91,7 +93,23 @@ def test_no_bytes_give_a_traceback(data: bytes) -> None:
     assert all(0 <= cue.start < cue.end and cue.text for cue in cues)
 
 
-_PIECES = ["00:01.0", " --> ", "00:02.0", "\n", "\r", "<i>", "{\\", "}", "1", "WEBVTT", "&amp;", "<", "NOTE", "x", "99:99"]
+_PIECES = [
+    "00:01.0",
+    " --> ",
+    "00:02.0",
+    "\n",
+    "\r",
+    "<i>",
+    "{\\",
+    "}",
+    "1",
+    "WEBVTT",
+    "&amp;",
+    "<",
+    "NOTE",
+    "x",
+    "99:99",
+]
 
 
 @given(st.lists(st.sampled_from(_PIECES), max_size=40))
@@ -121,15 +139,15 @@ def test_what_is_written_is_read_again(cues: list[Cue]) -> None:
     ]
 
 
-@pytest.mark.parametrize("unit", ["<", "<a", "{\\", "&", "00:", "00:00:01,0 --", " ", "-->", "00:01.0 --> 00:02.0\nx\n"])
+@pytest.mark.parametrize(
+    "unit", ["<", "<a", "{\\", "&", "00:", "00:00:01,0 --", " ", "-->", "00:01.0 --> 00:02.0\nx\n"]
+)
 def test_a_large_file_takes_no_more_than_its_length(unit: str) -> None:
     def seconds(size: int) -> float:
         data = (unit * (size // len(unit))).encode()
         start = time.perf_counter()
-        try:
+        with contextlib.suppress(VideoError):
             read_subtitles(data, "x.srt")
-        except VideoError:
-            pass
         return time.perf_counter() - start
 
     seconds(1000)

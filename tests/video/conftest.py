@@ -31,6 +31,6 @@ def videos(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def clip(videos, tmp_path) -> Path:
     """A .mp4 of the test's own."""
-    path = tmp_path / "clip.mp4"
+    path: Path = tmp_path / "clip.mp4"
     path.write_bytes(videos[".mp4"].read_bytes())
     return path

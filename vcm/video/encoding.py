@@ -90,7 +90,7 @@ class Painted:
         context.width, context.height = self._size
         context.pix_fmt = self._format
         context.time_base = self._base
-        ratio = stream.codec_context.sample_aspect_ratio
+        ratio = stream.sample_aspect_ratio
         if ratio:
             context.sample_aspect_ratio = 1 / ratio if turned else ratio
         context.color_range = _FULL_RANGE if self._full else 1

@@ -15,9 +15,9 @@ _UNKNOWN = 0xFFFFFFFF
 def missing(file: BinaryIO, size: int) -> int:
     """How many bytes a file lacks at its end; 0 where it is whole, or has no lengths to go by.
 
-    Sources: ISO/IEC 14496-12, 4.2 (a box is its length in four bytes, a name, and perhaps the length in eight more); the
-    RIFF of AVI (chunks of a name and a length in four bytes); RFC 8794, 4 and 5, for Matroska and WebM (an element is
-    its number, its length and its data; all but the file's head is one element).
+    Sources: ISO/IEC 14496-12, 4.2 (a box is its length in four bytes, a name, and perhaps the length in eight more);
+    the RIFF of AVI (chunks of a name and a length in four bytes); RFC 8794, 4 and 5, for Matroska and WebM (an element
+    is its number, its length and its data; all but the file's head is one element).
     """
     head = file.read(12)
     if head[4:8] in _BOXES:
