@@ -7,6 +7,8 @@ import json
 import pickle
 import shutil
 import sys
+import warnings
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from tests.detectors.tiny_models import WHISPER_SECONDS, save_tiny_models
 from vcm.core.findings import Match
 from vcm.core.subtitles import Cue
 from vcm.core.word_list import words_of
+from vcm.detectors import image_classification
 from vcm.detectors.transformers_loading import Runner
 from vcm.detectors.transformers_task import SpeechTask, make
 from vcm.errors import ConfigError
@@ -58,7 +61,14 @@ def scores(matches: Any) -> dict[str, float]:
     return {match.label: match.score for match in matches}
 
 
-def test_pictures(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(autouse=True)
+def _silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Neither what transformers says nor its bars reach a terminal."""
+    yield
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pictures(tiny: Path) -> None:
     detector: Any = make(
         tiny / "vit", options(task="image-classification", labels=["nsfw", "safe"], threshold=0, every=2)
     )
@@ -70,14 +80,45 @@ def test_pictures(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert sum(scores(found).values()) == pytest.approx(1)
     expected = detector.run.pipeline(_picture())
     assert scores(found) == pytest.approx({answer["label"]: answer["score"] for answer in expected})
-    # Neither what loading says nor its bars.
-    assert capfd.readouterr() == ("", "")
 
 
 def _picture() -> Any:
     from PIL import Image
 
     return Image.fromarray(PIXELS)
+
+
+def test_the_same_model_as_onnx_says_the_same(tiny: Path, tmp_path: Path) -> None:
+    import torch
+
+    folder = Path(shutil.copytree(tiny / "vit", tmp_path / "vit"))
+    given = {"labels": ["nsfw", "safe"], "threshold": 0}
+    detector: Any = make(folder, options(task="image-classification", **given))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            detector.run.pipeline.model,
+            (torch.zeros(1, 3, 32, 32),),
+            str(folder / "model.onnx"),
+            input_names=["pixel_values"],
+            output_names=["logits"],
+            dynamo=False,
+        )
+    frame = Frame(0.0, 1.0, PIXELS)
+
+    found = scores(image_classification.make(folder, options(**given)).look(frame))
+
+    assert found == pytest.approx(scores(detector.look(frame)), abs=1e-5)
+
+
+def test_there_is_no_such_device(bert: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    message, _ = refusal(bert, task="text-classification", labels=["entailment"], device="cuda:7")
+
+    assert message.startswith("transformers: the model cannot be loaded: ")
 
 
 def test_pictures_and_prompts(tiny: Path) -> None:
@@ -210,7 +251,7 @@ def test_code_in_a_pickle_is_not_run(bert: Path, tmp_path: Path, zipped: bool) -
         ("model.safetensors", ""),
     ],
 )
-def test_a_model_that_cannot_be_loaded(bert: Path, path: str, content: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_cannot_be_loaded(bert: Path, path: str, content: str) -> None:
     (bert / path).write_text(content)
 
     message, hint = refusal(bert, task="text-classification", labels=["entailment"])
@@ -218,7 +259,6 @@ def test_a_model_that_cannot_be_loaded(bert: Path, path: str, content: str, capf
     assert message.startswith("transformers: the model cannot be loaded: ")
     assert "\n" not in message
     assert hint == OTHER_MODEL
-    assert capfd.readouterr() == ("", "")
 
 
 def test_a_model_for_another_task(tiny: Path) -> None:
