@@ -140,6 +140,30 @@ def test_pictures_and_prompts(tiny: Path) -> None:
     assert list(scores(listed.look(Frame(0.0, 1.0, PIXELS)))) == ["you"]
 
 
+def test_questions_about_pictures(tiny: Path, tmp_path: Path) -> None:
+    given = {"task": "image-text-to-text", "prompt": "kill you", "words": ["kill", "you"]}
+    detector: Any = make(tiny / "llava", options(**given))
+    asked = [
+        {"role": "user", "content": [{"type": "image", "image": _picture()}, {"type": "text", "text": "kill you"}]}
+    ]
+    # Random weights give random answers, but always the same.
+    (answer,) = detector.run(
+        text=asked, return_full_text=False, generate_kwargs={"do_sample": False, "max_new_tokens": 64}
+    )
+    said = dict.fromkeys(words_of(answer["generated_text"]))
+    assert said
+
+    found = list(detector.look(Frame(2.0, 3.0, PIXELS)))
+
+    assert found == [Match(word, 1.0, 2.0, 3.0) for word in said]
+    folder = Path(shutil.copytree(tiny / "llava", tmp_path / "llava"))
+    (folder / "chat_template.jinja").unlink()
+    assert refusal(folder, **given) == (
+        "chat_template.jinja: the model does not say how it is to be asked",
+        OTHER_MODEL,
+    )
+
+
 def test_sounds(tiny: Path) -> None:
     detector: Any = make(tiny / "ast", options(task="audio-classification", labels=["gunshot"], threshold=0, seconds=3))
 
@@ -345,8 +369,8 @@ def test_another_video_begins_anew() -> None:
     assert len(_listen(detector, _speech(4, (3, 2)))) == 1
 
 
-TASK = "audio-classification, automatic-speech-recognition, image-classification, text-classification, "
-TASK += "zero-shot-classification, zero-shot-image-classification"
+TASK = "audio-classification, automatic-speech-recognition, image-classification, image-text-to-text, "
+TASK += "text-classification, zero-shot-classification, zero-shot-image-classification"
 NO_TASK = 'no task for a detector, did you mean "image-classification"?'
 OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({}, f'{PLACE[:-8]}.options: the key "task" is missing'),
@@ -367,6 +391,10 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
         {"task": "automatic-speech-recognition", "words": ["a"], "seconds": 30},
         f"{PLACE}.seconds: expected a number from 1 to 28, found 30",
     ),
+    (
+        {"task": "image-text-to-text", "words": ["yes"]},
+        f'{PLACE}: the key "prompt" is missing',
+    ),
     ({"task": "automatic-speech-recognition"}, f"{PLACE}.words: missing: the words to look for"),
     ({"task": "zero-shot-classification"}, f"{PLACE}.prompts: missing: what to look for"),
     (
@@ -383,7 +411,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"task": "zero-shot-classification", "prompts": ["gore", "calm"], "labels": ["gor"]},
-        f'{PLACE}.labels: the model knows no label "gor", did you mean "gore"?',
+        f'{PLACE}.labels: prompts have no category "gor", did you mean "gore"?',
     ),
     (
         {"task": "zero-shot-image-classification", "prompts": {"gore": ["blood"]}},
