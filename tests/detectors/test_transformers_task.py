@@ -212,17 +212,29 @@ def test_speech(tiny: Path, model: str) -> None:
     assert detector._timestamps == "word"
 
 
-def test_nothing_is_asked_of_a_hub(tiny: Path, hub: HubSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
+def test_nothing_is_asked_of_a_hub(
+    tiny: Path, hub: HubSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants, hf_hub_download
 
-    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    hub.add_repo("acme/base", {"config.json": b"{}"})
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
-    for model, task in (("bert", "text-classification"), ("ast", "audio-classification")):
-        make(tiny / model, options(task=task, labels=["entailment" if model == "bert" else "gunshot"]))
+    class Curious(SimpleNamespace):
+        """A pipeline that wants a file of the hub."""
 
+        def __call__(self, repo: str) -> str:
+            return hf_hub_download(repo, "config.json", endpoint=hub.endpoint, cache_dir=tmp_path / "hub")
+
+    runner = Runner(tiny / "bert", "text-classification", "cpu")
+    runner.pipeline = Curious()
+
+    with pytest.raises(ConfigError) as caught:
+        runner("acme/base")
     assert hub.requests == []
-    assert constants.HF_HUB_OFFLINE is False
+    assert str(caught.value).startswith("transformers: the model fails: LocalEntryNotFoundError: ")
+    # What the program itself does with the hub goes on as before.
+    assert Path(Curious()("acme/base")).read_bytes() == b"{}"
 
 
 class _Opens:
