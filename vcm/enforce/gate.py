@@ -203,7 +203,7 @@ def gate(
     return {answer.model.name: answer.path for answer in answers}
 
 
-def passing(  # noqa: PLR0913  (all but the first four go by name)
+def passing(
     project: Project,
     manifest: Manifest,
     store: Store,
