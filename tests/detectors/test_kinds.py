@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vcm.detectors import word_list
+from tests.detectors.conftest import options
 from vcm.detectors.kinds import find_kind, missing_library
 from vcm.errors import ConfigError
 
@@ -38,8 +38,13 @@ def refusal(kind: str) -> tuple[str, str]:
     return str(caught.value), caught.value.hint
 
 
-def test_vcm_s_own() -> None:
-    assert find_kind("word-list") is word_list.make
+@pytest.mark.parametrize("kind", ["image-classification", "sentence-similarity", "transformers", "word-list"])
+def test_vcm_s_own(kind: str) -> None:
+    make = find_kind(kind)
+
+    with pytest.raises(ConfigError) as caught:
+        make(None, options())
+    assert str(caught.value).startswith("models.toml: pipeline.detectors.it.options")
 
 
 def test_another_package_s(install: Install) -> None:

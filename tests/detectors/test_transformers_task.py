@@ -7,6 +7,8 @@ import json
 import pickle
 import shutil
 import sys
+import warnings
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from tests.detectors.tiny_models import WHISPER_SECONDS, save_tiny_models
 from vcm.core.findings import Match
 from vcm.core.subtitles import Cue
 from vcm.core.word_list import words_of
+from vcm.detectors import image_classification
 from vcm.detectors.transformers_loading import Runner
 from vcm.detectors.transformers_task import SpeechTask, make
 from vcm.errors import ConfigError
@@ -58,7 +61,14 @@ def scores(matches: Any) -> dict[str, float]:
     return {match.label: match.score for match in matches}
 
 
-def test_pictures(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(autouse=True)
+def _silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Neither what transformers says nor its bars reach a terminal."""
+    yield
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pictures(tiny: Path) -> None:
     detector: Any = make(
         tiny / "vit", options(task="image-classification", labels=["nsfw", "safe"], threshold=0, every=2)
     )
@@ -70,14 +80,45 @@ def test_pictures(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert sum(scores(found).values()) == pytest.approx(1)
     expected = detector.run.pipeline(_picture())
     assert scores(found) == pytest.approx({answer["label"]: answer["score"] for answer in expected})
-    # Neither what loading says nor its bars.
-    assert capfd.readouterr() == ("", "")
 
 
 def _picture() -> Any:
     from PIL import Image
 
     return Image.fromarray(PIXELS)
+
+
+def test_the_same_model_as_onnx_says_the_same(tiny: Path, tmp_path: Path) -> None:
+    import torch
+
+    folder = Path(shutil.copytree(tiny / "vit", tmp_path / "vit"))
+    given = {"labels": ["nsfw", "safe"], "threshold": 0}
+    detector: Any = make(folder, options(task="image-classification", **given))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            detector.run.pipeline.model,
+            (torch.zeros(1, 3, 32, 32),),
+            str(folder / "model.onnx"),
+            input_names=["pixel_values"],
+            output_names=["logits"],
+            dynamo=False,
+        )
+    frame = Frame(0.0, 1.0, PIXELS)
+
+    found = scores(image_classification.make(folder, options(**given)).look(frame))
+
+    assert found == pytest.approx(scores(detector.look(frame)), abs=1e-5)
+
+
+def test_there_is_no_such_device(bert: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    message, _ = refusal(bert, task="text-classification", labels=["entailment"], device="cuda:7")
+
+    assert message.startswith("transformers: the model cannot be loaded: ")
 
 
 def test_pictures_and_prompts(tiny: Path) -> None:
@@ -97,6 +138,30 @@ def test_pictures_and_prompts(tiny: Path) -> None:
         options(task="zero-shot-image-classification", prompts=["kill", "you"], labels=["you"], threshold=0),
     )
     assert list(scores(listed.look(Frame(0.0, 1.0, PIXELS)))) == ["you"]
+
+
+def test_questions_about_pictures(tiny: Path, tmp_path: Path) -> None:
+    given = {"task": "image-text-to-text", "prompt": "kill you", "words": ["kill", "you"]}
+    detector: Any = make(tiny / "llava", options(**given))
+    asked = [
+        {"role": "user", "content": [{"type": "image", "image": _picture()}, {"type": "text", "text": "kill you"}]}
+    ]
+    # Random weights give random answers, but always the same.
+    (answer,) = detector.run(
+        text=asked, return_full_text=False, generate_kwargs={"do_sample": False, "max_new_tokens": 64}
+    )
+    said = dict.fromkeys(words_of(answer["generated_text"]))
+    assert said
+
+    found = list(detector.look(Frame(2.0, 3.0, PIXELS)))
+
+    assert found == [Match(word, 1.0, 2.0, 3.0) for word in said]
+    folder = Path(shutil.copytree(tiny / "llava", tmp_path / "llava"))
+    (folder / "chat_template.jinja").unlink()
+    assert refusal(folder, **given) == (
+        "chat_template.jinja: the model does not say how it is to be asked",
+        OTHER_MODEL,
+    )
 
 
 def test_sounds(tiny: Path) -> None:
@@ -147,17 +212,29 @@ def test_speech(tiny: Path, model: str) -> None:
     assert detector._timestamps == "word"
 
 
-def test_nothing_is_asked_of_a_hub(tiny: Path, hub: HubSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
+def test_nothing_is_asked_of_a_hub(
+    tiny: Path, hub: HubSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants, hf_hub_download
 
-    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    hub.add_repo("acme/base", {"config.json": b"{}"})
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
-    for model, task in (("bert", "text-classification"), ("ast", "audio-classification")):
-        make(tiny / model, options(task=task, labels=["entailment" if model == "bert" else "gunshot"]))
+    class Curious(SimpleNamespace):
+        """A pipeline that wants a file of the hub."""
 
+        def __call__(self, repo: str) -> str:
+            return hf_hub_download(repo, "config.json", endpoint=hub.endpoint, cache_dir=tmp_path / "hub")
+
+    runner = Runner(tiny / "bert", "text-classification", "cpu")
+    runner.pipeline = Curious()
+
+    with pytest.raises(ConfigError) as caught:
+        runner("acme/base")
     assert hub.requests == []
-    assert constants.HF_HUB_OFFLINE is False
+    assert str(caught.value).startswith("transformers: the model fails: LocalEntryNotFoundError: ")
+    # What the program itself does with the hub goes on as before.
+    assert Path(Curious()("acme/base")).read_bytes() == b"{}"
 
 
 class _Opens:
@@ -210,7 +287,7 @@ def test_code_in_a_pickle_is_not_run(bert: Path, tmp_path: Path, zipped: bool) -
         ("model.safetensors", ""),
     ],
 )
-def test_a_model_that_cannot_be_loaded(bert: Path, path: str, content: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_cannot_be_loaded(bert: Path, path: str, content: str) -> None:
     (bert / path).write_text(content)
 
     message, hint = refusal(bert, task="text-classification", labels=["entailment"])
@@ -218,7 +295,6 @@ def test_a_model_that_cannot_be_loaded(bert: Path, path: str, content: str, capf
     assert message.startswith("transformers: the model cannot be loaded: ")
     assert "\n" not in message
     assert hint == OTHER_MODEL
-    assert capfd.readouterr() == ("", "")
 
 
 def test_a_model_for_another_task(tiny: Path) -> None:
@@ -305,8 +381,8 @@ def test_another_video_begins_anew() -> None:
     assert len(_listen(detector, _speech(4, (3, 2)))) == 1
 
 
-TASK = "audio-classification, automatic-speech-recognition, image-classification, text-classification, "
-TASK += "zero-shot-classification, zero-shot-image-classification"
+TASK = "audio-classification, automatic-speech-recognition, image-classification, image-text-to-text, "
+TASK += "text-classification, zero-shot-classification, zero-shot-image-classification"
 NO_TASK = 'no task for a detector, did you mean "image-classification"?'
 OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({}, f'{PLACE[:-8]}.options: the key "task" is missing'),
@@ -327,6 +403,10 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
         {"task": "automatic-speech-recognition", "words": ["a"], "seconds": 30},
         f"{PLACE}.seconds: expected a number from 1 to 28, found 30",
     ),
+    (
+        {"task": "image-text-to-text", "words": ["yes"]},
+        f'{PLACE}: the key "prompt" is missing',
+    ),
     ({"task": "automatic-speech-recognition"}, f"{PLACE}.words: missing: the words to look for"),
     ({"task": "zero-shot-classification"}, f"{PLACE}.prompts: missing: what to look for"),
     (
@@ -343,7 +423,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"task": "zero-shot-classification", "prompts": ["gore", "calm"], "labels": ["gor"]},
-        f'{PLACE}.labels: the model knows no label "gor", did you mean "gore"?',
+        f'{PLACE}.labels: prompts have no category "gor", did you mean "gore"?',
     ),
     (
         {"task": "zero-shot-image-classification", "prompts": {"gore": ["blood"]}},

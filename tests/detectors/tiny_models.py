@@ -22,6 +22,7 @@ def save_tiny_models(root: Path) -> None:
     _ast(transformers, root / "ast")
     _whisper(transformers, root / "whisper")
     _wav2vec2(transformers, root / "wav2vec2")
+    _llava(transformers, root / "llava")
 
 
 def _labelled(*labels: str) -> dict[str, Any]:
@@ -119,6 +120,33 @@ def _whisper(transformers: Any, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     transformers.WhisperFeatureExtractor(chunk_length=WHISPER_SECONDS).save_pretrained(folder)
+
+
+def _llava(transformers: Any, folder: Path) -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tokenizer = _tokenizer(transformers)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokens = {"vocab_size": len(tokenizer), "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    config = transformers.LlavaConfig(
+        text_config=transformers.LlamaConfig(**_SMALL, **tokens, max_position_embeddings=128),
+        vision_config=transformers.CLIPVisionConfig(**_SMALL, image_size=32, patch_size=16),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+    )
+    model = transformers.LlavaForConditionalGeneration(config)
+    # It says words at random, and nothing but words.
+    model.generation_config.suppress_tokens = [code for code in range(len(tokenizer)) if code not in (4, 5)]
+    model.save_pretrained(folder)
+    transformers.LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer=tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template="{% for part in messages[0].content %}"
+        "{% if part.type == 'image' %}<image> {% else %}{{ part.text }}{% endif %}{% endfor %}",
+    ).save_pretrained(folder)
 
 
 def _wav2vec2(transformers: Any, folder: Path) -> None:

@@ -108,8 +108,10 @@ class Network:
         Raises:
             ConfigError: it fails, or gives something else than a number for each label.
         """
+        with np.errstate(over="ignore"):  # what half precision cannot hold shows in the answer
+            inputs = pixels[None].astype(self._type)
         try:
-            (found,) = self._session.run([self._output], {self._input: pixels[None].astype(self._type)})
+            (found,) = self._session.run([self._output], {self._input: inputs})
         except Exception as error:  # noqa: BLE001  (as above)
             raise unusable(self._file, f"ONNX Runtime cannot run it: {reason(error)}") from None
         if not isinstance(found, np.ndarray) or found.shape != (1, self._outputs) or found.dtype.kind != "f":

@@ -22,7 +22,7 @@ PREPROCESSOR_CONFIG = "preprocessor_config.json"
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_LARGEST_SIDE = 4096  # pixels
+_LARGEST_SIDE = 2048  # pixels
 _LONGEST_STRIP = 16  # times its width
 # ConvNeXT crops what is smaller than this: timm's rule for its weights.
 _CROPPED_BELOW = 384

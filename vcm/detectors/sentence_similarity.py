@@ -100,7 +100,7 @@ class SentenceSimilarity(TextDetector):
         self._vectors = np.stack([model.embed(phrase) for phrase in phrases])
         self._threshold = threshold
         self._label = label
-        # Subtitles repeat themselves, and are read again for the next detector's sake.
+        # Subtitles repeat themselves.
         self._embed = lru_cache(_REMEMBERED)(model.embed)
 
     def read(self, cue: Cue) -> Iterator[Match]:

@@ -40,11 +40,11 @@ class Runner:
     def __init__(self, folder: Path, task: str, device: str) -> None:
         check_files(folder)
         check_libraries()
-        import torch
-        from transformers import pipeline
-
         safe = any((folder / name).is_file() for name in _WEIGHTS[:2])
-        with _quiet(), _offline(), self._failing("cannot be loaded"):
+        with self._failing("cannot be loaded"), _quiet(), _offline():
+            import torch
+            from transformers import pipeline
+
             self.pipeline: Any = pipeline(
                 task,
                 model=str(folder),
@@ -66,7 +66,7 @@ class Runner:
         Raises:
             ConfigError: it fails.
         """
-        with _quiet(), _offline(), self._failing("fails"):
+        with self._failing("fails"), _quiet(), _offline():
             return self.pipeline(*inputs, **parameters)
 
     @contextmanager

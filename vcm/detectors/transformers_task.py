@@ -19,10 +19,10 @@ from vcm.core.fields import Table
 from vcm.core.findings import Match
 from vcm.core.subtitles import Cue
 from vcm.core.word_list import words_of
-from vcm.core.wording import did_you_mean
+from vcm.core.wording import did_you_mean, printable
 from vcm.detectors.base import FrameDetector, SoundDetector, TextDetector
 from vcm.detectors.labels import check_labels
-from vcm.detectors.model_files import model_folder
+from vcm.detectors.model_files import model_folder, unusable
 from vcm.detectors.transformers_loading import Runner
 from vcm.detectors.word_list import listed_words
 from vcm.video.media import SOUND_RATE, Frame, Sound
@@ -33,6 +33,7 @@ Prompts = Mapping[str, tuple[str, ...]]
 _LONGEST_SPEECH = 28.0
 _OVERLAP = 2.0
 _SAME_MOMENT = 0.01  # seconds
+_SHORT_ANSWER = {"do_sample": False, "max_new_tokens": 64}
 _LEAST_SAMPLES = SOUND_RATE // 10
 
 
@@ -86,12 +87,15 @@ class _Prompted(_Task):
                 'give texts by category: prompts = { gore = ["a bloody wound"] }',
             )
         self._labels = options.texts("labels") or tuple(self._prompts)
-        check_labels(options, self._labels, tuple(self._prompts))
+        for label in self._labels:
+            if label not in self._prompts:
+                problem = f'prompts have no category "{printable(label)}"{did_you_mean(label, self._prompts)}'
+                raise options.error("labels", problem, f"the categories: {', '.join(self._prompts)}")
         self._threshold = _threshold(options)
         self._texts = list(dict.fromkeys(text for texts in self._prompts.values() for text in texts))
 
     def _matches(self, scores: Mapping[str, float], start: float, end: float, *, shares: bool) -> Iterator[Match]:
-        """Args: shares: whether the scores of all texts together are 1, so that a category has the sum of its own."""
+        """What is found; with ``shares``, the scores of all texts together are 1, and a category has its texts' sum."""
         by_label = {
             label: sum(scores[text] for text in texts) if shares else max(scores[text] for text in texts)
             for label, texts in self._prompts.items()
@@ -108,9 +112,8 @@ class ImageTask(_Classifier, FrameDetector):
         self.every = _every(options)
 
     def look(self, frame: Frame) -> Iterator[Match]:
-        yield from self._matches(
-            self.run(Image.fromarray(frame.pixels), top_k=len(self.run.labels)), frame.start, frame.end
-        )
+        answers = self.run(Image.fromarray(frame.pixels), top_k=len(self.run.labels))
+        yield from self._matches(answers, frame.start, frame.end)
 
 
 class ImagePromptTask(_Prompted, FrameDetector):
@@ -132,6 +135,32 @@ class ImagePromptTask(_Prompted, FrameDetector):
         shares = "siglip" not in str(self.run.pipeline.model.config.model_type)
         scores = {answer["label"]: answer["score"] for answer in answers}
         yield from self._matches(scores, frame.start, frame.end, shares=shares)
+
+
+class AnswerTask(_Task, FrameDetector):
+    """``image-text-to-text``, as with LLaVA: a question about each picture, and a word list on the answer.
+
+    Options: ``prompt``, the question; ``words`` and ``label`` as for the kind ``word-list``; ``every``, as above.
+    """
+
+    def __init__(self, options: Table) -> None:
+        self._prompt = options.required_text("prompt")
+        self._words = listed_words(options)
+        self._label = options.text("label")
+        self.every = _every(options)
+
+    def start(self, run: Runner, options: Table) -> None:
+        if not getattr(run.pipeline.processor, "chat_template", None):
+            raise unusable("chat_template.jinja", "the model does not say how it is to be asked")
+        super().start(run, options)
+
+    def look(self, frame: Frame) -> Iterator[Match]:
+        picture = {"type": "image", "image": Image.fromarray(frame.pixels)}
+        asked = [{"role": "user", "content": [picture, {"type": "text", "text": self._prompt}]}]
+        (answer,) = self.run(text=asked, return_full_text=False, generate_kwargs=_SHORT_ANSWER)
+        hits = self._words.find(words_of(answer["generated_text"]))
+        for label in dict.fromkeys(self._label or hit.word for hit in hits):
+            yield Match(label, 1.0, frame.start, frame.end)
 
 
 class SoundTask(_Classifier, SoundDetector):
@@ -227,11 +256,12 @@ class TopicTask(_Prompted, TextDetector):
             yield from self._matches(scores, cue.start, cue.end, shares=False)
 
 
-Task = ImageTask | ImagePromptTask | SoundTask | SpeechTask | TextTask | TopicTask
+Task = ImageTask | ImagePromptTask | AnswerTask | SoundTask | SpeechTask | TextTask | TopicTask
 TASKS: Mapping[str, type[Task]] = {
     "audio-classification": SoundTask,
     "automatic-speech-recognition": SpeechTask,
     "image-classification": ImageTask,
+    "image-text-to-text": AnswerTask,
     "text-classification": TextTask,
     "zero-shot-classification": TopicTask,
     "zero-shot-image-classification": ImagePromptTask,
@@ -282,7 +312,7 @@ def _prompts(value: object) -> Prompts:
             or not all(isinstance(text, str) and text.strip() for text in group)
         ):
             raise ValueError("expected a list of texts for each category")
-    return {category: tuple(group) for category, group in texts.items()}
+    return {category: tuple(dict.fromkeys(group)) for category, group in texts.items()}
 
 
 def _found(scores: Mapping[str, float], threshold: float, start: float, end: float) -> Iterator[Match]:
