@@ -21,6 +21,7 @@ from vcm.errors import (
     PolicyError,
     RegistryError,
     VcmError,
+    VideoError,
 )
 
 CODES = {
@@ -57,6 +58,7 @@ def test_there_is_no_other_code():
         (ModelNotFoundError, RegistryError, "NOT_FOUND"),
         (ModelDownloadError, VcmError, "NETWORK_ERROR"),
         (ModelRegistryError, VcmError, "PERMISSION_ERROR"),
+        (VideoError, VcmError, "CONFIG_ERROR"),
     ],
 )
 def test_each_class_has_its_parent_and_its_code(kind, parent, code):
@@ -112,6 +114,7 @@ EVERY = [
         for kind in (VcmError, ConfigError, LockError, RegistryError, ModelNotFoundError, ModelDownloadError)
     ),
     ModelRegistryError("no luck", hint="try"),
+    VideoError("no luck", hint="try", file="a.mp4"),
     ModelChecksumError("wrong", expected="a", actual="b", hint="h", model="m", file="f"),
     DiskSpaceError("full", needed=3, free=1, hint="h"),
     PolicyError("no", violations=["m: licenses: x"], details=["a", "b"], hint="h", model="m"),

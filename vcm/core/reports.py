@@ -21,11 +21,11 @@ def srt(segments: Iterable[Segment]) -> str:
 
 
 def edl(segments: Iterable[Segment]) -> str:
-    """Segments as an edit decision list of MPlayer and Kodi, by which they are skipped: ``start end action``, in seconds.
+    """Segments as an edit decision list of MPlayer and Kodi, by which they are skipped.
 
-    The action is always 0, which cuts picture and sound: a segment may come from what was seen, heard and read at once,
-    and 1, which mutes, would show it. mpv reads another format under the same name (``# mpv EDL v0``, a list of the
-    parts to play), and not this one.
+    A line is ``start end action``, in seconds. The action is always 0, which cuts picture and sound: a segment may come
+    from what was seen, heard and read at once, and 1, which mutes, would show it. mpv reads another format under the
+    same name (``# mpv EDL v0``, a list of the parts to play), and not this one.
 
     Source: http://www.mplayerhq.hu/DOCS/HTML/en/edl.html and https://kodi.wiki/view/Edit_decision_list
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from vcm.video.library import av, np
@@ -89,7 +90,7 @@ class Painted:
         context.width, context.height = self._size
         context.pix_fmt = self._format
         context.time_base = self._base
-        ratio = stream.codec_context.sample_aspect_ratio
+        ratio = stream.sample_aspect_ratio
         if ratio:
             context.sample_aspect_ratio = 1 / ratio if turned else ratio
         context.color_range = _FULL_RANGE if self._full else 1
@@ -144,7 +145,7 @@ class Painted:
                 ),
                 graph.add("buffersink"),
             ]
-            for one, other in zip(nodes, nodes[1:], strict=False):
+            for one, other in pairwise(nodes):
                 one.link_to(other)
             graph.configure()
             self._graph = graph
