@@ -114,10 +114,15 @@ def test_its_detectors_use_its_models(template):
     }
 
 
-def test_its_options_are_those_of_its_kinds(template):
+def test_its_options_are_those_of_its_kinds(template, project):
     for library in ("numpy", "PIL"):
         pytest.importorskip(library)
-    for detector in template.detectors:
+    # What is commented out there, too.
+    text, marker, rest = (project / "models.toml").read_text().partition("# [pipeline.detectors.questions]")
+    whole = text + (marker + rest).replace("# ", "") + '[models.llava-hf]\nrepo = "llava-hf/llava-1.5-7b-hf"\n'
+    detectors = parse_manifest(whole.encode(), vcm_version=VERSION).detectors
+    assert len(detectors) == len(template.detectors) + 1
+    for detector in detectors:
         options = Table(Document("models.toml", ""), (detector.name,), dict(detector.options))
         make = find_kind(detector.kind)
         if detector.model is None:
