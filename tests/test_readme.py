@@ -47,6 +47,7 @@ def test_no_block_is_forgotten() -> None:
         "[models.profanity]",
         "vcm.gate()",
         "vcm sync --locked",
+        "vcm run",
         "vcm import",
         "vcm outdated",
         "vcm cache",
@@ -112,6 +113,27 @@ def test_the_five_minutes(
     hub.clear_requests()
     assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"
     assert hub.requests == []
+
+
+def test_programs_that_you_do_not_want_to_change(
+    hub: HubSimulator, project: Path, vcm: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_repo("acme/frames", {"config.json": b"{}", "model.safetensors": b"weights"})
+    (project / "models.toml").write_text('[models.frames]\nrepo = "acme/frames"\n')
+    (project / "serve.py").write_text(
+        "import sys; from huggingface_hub import snapshot_download; "
+        "snapshot_download('acme/frames'); print(*sys.argv[1:])"
+    )
+    first, second = block("sh", "vcm run").splitlines()
+    told = []
+    for line in (second, first):
+        program, *words = shlex.split(line, comments=True)
+        assert program == "vcm"
+        words = [sys.executable if word == "python" else word for word in words]
+        command = [sys.executable, "-m", "vcm", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        told.append(done.stdout)
+    assert told == ["\n", "--port 8080\n"]
 
 
 def test_when_the_world_moves_on(hub: HubSimulator, project: Path, vcm: Callable[..., Result]) -> None:
@@ -210,7 +232,7 @@ def test_every_command_and_option_is_in_the_table_and_exists(vcm: Callable[..., 
     for name in names:
         there = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", vcm(name, "--help").out, re.MULTILINE))
         assert told[name] | {"--help"} == there - {"--json"}, name
-        assert ("--json" in there) == (name not in ("init", "path", "analyze", "demo")), name
+        assert ("--json" in there) == (name not in ("init", "path", "run", "analyze", "demo")), name
     for option in re.findall(r"^  (?:-\w, )?(--[a-z-]+)", vcm("--help").out, re.MULTILINE):
         assert option in (*common.replace("`", " ").split(), "--quiet", "--verbose", "--version", "--help")
     assert {*re.findall(r"`vcm ([a-z]+)", README + REFERENCE + RECIPES)} <= {*names}

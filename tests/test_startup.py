@@ -41,13 +41,14 @@ def installed(manifest, vcm, hub):
     assert vcm("sync").code == 0
 
 
-def imported(*arguments: str) -> set[str]:
+def imported(*arguments: str, expect: int = 0) -> set[str]:
     """The modules that a Python process imports, without those of its own start."""
     listed = [
-        subprocess.run((sys.executable, "-X", "importtime", *words), capture_output=True, text=True, check=True).stderr
+        subprocess.run((sys.executable, "-X", "importtime", *words), capture_output=True, text=True, check=False)
         for words in (("-c", "pass"), arguments)
     ]
-    start, whole = ({line.rpartition("|")[2].strip() for line in text.splitlines()} for text in listed)
+    assert listed[1].returncode == expect, listed[1].stderr
+    start, whole = ({line.rpartition("|")[2].strip() for line in each.stderr.splitlines()} for each in listed)
     return whole - start
 
 
@@ -65,6 +66,13 @@ def test_a_command_with_nothing_to_do(command, installed):
     assert modules & NEVER == set()
     assert not {f"vcm.cli.{name}" for name in ("beginning", "locking", "upstream", "demo")} & modules
     assert "vcm.enforce.gate" in modules
+
+
+def test_a_program_is_started_with_little_more_than_a_gate(installed):
+    # Python tells what it imported at its end, which does not come after an exec: the program is one that is not there.
+    modules = imported("-m", "vcm", "run", "/nowhere/program", expect=2)
+    assert modules & NEVER == set()
+    assert not {name for name in modules if name.startswith(("vcm.install", "vcm.hub.", "vcm.resolve", "vcm.session"))}
 
 
 def test_each_command_is_where_the_table_says(vcm):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vcm.downloader import ModelDownloader
     from vcm.enforce.config import Config, ModelsConfig, ModelSource, load_config
     from vcm.enforce.gate import gate, require
+    from vcm.enforce.hub_view import hub_view
     from vcm.enforce.manager import ModelManager
     from vcm.errors import (
         ConfigError,
@@ -81,6 +82,7 @@ _HOMES = {
     "RegistryError": "vcm.errors",
     "VcmError": "vcm.errors",
     "gate": "vcm.enforce.gate",
+    "hub_view": "vcm.enforce.hub_view",
     "load_config": "vcm.enforce.config",
     "require": "vcm.enforce.gate",
 }
@@ -110,6 +112,7 @@ __all__ = [
     "VcmError",
     "__version__",
     "gate",
+    "hub_view",
     "load_config",
     "require",
 ]

@@ -2,7 +2,8 @@
 
 Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
 HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE,
-SSL_CERT_FILE, and NO_COLOR. The proxy variables are read by requests, per address.
+SSL_CERT_FILE, and NO_COLOR. The proxy variables are read by requests, per address. What the environment says to a
+program that is started on the locked models stands here, too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+_OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "LLAMA_ARG_OFFLINE")
+_OTHER_CACHES = (
+    "TRANSFORMERS_CACHE",
+    "PYTORCH_TRANSFORMERS_CACHE",
+    "PYTORCH_PRETRAINED_BERT_CACHE",
+    "SENTENCE_TRANSFORMERS_HOME",
+    "LLAMA_CACHE",
+)
 
 
 @record(frozen=True)
@@ -113,6 +122,54 @@ def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     """The project's folder that VCM_PROJECT names."""
     text = (os.environ if environ is None else environ).get("VCM_PROJECT")
     return Path.cwd() / _expanded(text) if text else None
+
+
+def program_environment(hub: Path, project: Path, cache_dir: Path) -> dict[str, str | None]:
+    """What the environment has to say to a program that shall find a Hub-shaped view, and nothing else.
+
+    HF_HUB_CACHE and HUGGINGFACE_HUB_CACHE are read by huggingface_hub of every age, and by what is written in other
+    languages. What would lead past them is taken away: transformers before 5 reads TRANSFORMERS_CACHE and its older
+    names first, sentence-transformers SENTENCE_TRANSFORMERS_HOME, llama.cpp LLAMA_CACHE. The last does not know
+    HF_HUB_OFFLINE; LLAMA_ARG_OFFLINE is its ``--offline``. Tokens stay: the program may need one for something else,
+    and offline none is sent.
+
+    Args:
+        hub: the view's cache.
+        project: the project's folder.
+        cache_dir: the store's.
+
+    Returns:
+        By variable, its text; None for those that must not be set.
+    """
+    paths = {"HF_HUB_CACHE": hub, "HUGGINGFACE_HUB_CACHE": hub, "VCM_PROJECT": project, "VCM_CACHE_DIR": cache_dir}
+    return {
+        **{name: str(path.absolute()) for name, path in paths.items()},
+        **dict.fromkeys(_OFFLINE_SWITCHES, "1"),
+        **dict.fromkeys(_OTHER_CACHES),
+    }
+
+
+def read_hub_cache() -> tuple[str, bool]:
+    """What the official client would read now: its cache's folder, and whether it is offline."""
+    switch = "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
+    return str(_hub_cache(os.environ)), _truthy(os.environ, switch)
+
+
+def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment with some changes, for another program."""
+    changed = {**os.environ, **changes}
+    return {name: text for name, text in changed.items() if text is not None}
+
+
+def change_environment(changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Change this process's environment; what comes back undoes it."""
+    before = {name: os.environ.get(name) for name in changes}
+    for name, text in changes.items():
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
+    return before
 
 
 def colors_are_unwanted(environ: Mapping[str, str] | None = None) -> bool:

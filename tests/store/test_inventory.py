@@ -56,6 +56,7 @@ def test_a_model(places, store, model, snapshot):
         (f"in-use/{UNIQUE}.json", Kind.LEASE),
         (f"in-use/{UNIQUE}.lock", Kind.LEASE),
         ("in-use/store.lock", Kind.STORE_LOCK),
+        (f"hub-views/{UNIQUE}/hub", Kind.VIEW),
         ("registry.json", Kind.REGISTRY),
         ("registry.json.lock", Kind.REGISTRY),
         (f".registry.json.{UNIQUE}", Kind.LEFTOVER),
@@ -65,7 +66,8 @@ def test_each_name(place, kind, places, store):
     path = store.root / place
     path.parent.mkdir(parents=True)
     path.write_text("x")
-    known = "/".join(place.split("/")[:2]) if kind is Kind.LEFTOVER and place.endswith("config.json") else place
+    is_folder = kind is Kind.VIEW or (kind is Kind.LEFTOVER and place.endswith("config.json"))
+    known = "/".join(place.split("/")[:2]) if is_folder else place
     assert places() == {known: kind}
 
 
@@ -87,6 +89,8 @@ def test_each_name(place, kind, places, store):
         f"hub-metadata/datasets--a--b/{HEX}",
         "hub-metadata/models--a--b/notes",
         "in-use/a.json",
+        f"hub-views/{UNIQUE}",
+        "hub-views/mine/hub",
         "models.toml",
         "registry.json.bak",
         f".notes.{UNIQUE}",

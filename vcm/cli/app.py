@@ -19,8 +19,17 @@ _GLOBAL_OPTIONS = ("--project", "--cache-dir", "--color")
 
 
 def hoisted(arguments: list[str]) -> list[str]:
-    """The arguments with vcm's own options first, so that they may also stand behind the command."""
-    first, rest = [], []
+    """The arguments with vcm's own options first, so that they may also stand behind the command.
+
+    Behind ``--``, and behind the program that ``vcm run`` shall start, they are not vcm's.
+    """
+    first, rest = _sorted(arguments)
+    return first + rest
+
+
+def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Vcm's own options, and the command with what follows it."""
+    first, rest = list[str](), list[str]()
     pending = list(arguments)
     while pending:
         word = pending.pop(0)
@@ -31,9 +40,14 @@ def hoisted(arguments: list[str]) -> list[str]:
             first.append(word)
         elif word in _GLOBAL_OPTIONS and pending:
             first += [word, pending.pop(0)]
+        elif rest[:1] == ["run"] and not word.startswith("-"):
+            rest += ["--", word, *pending]
+            break
         else:
             rest.append(word)
-    return first + rest
+            if word == "--group" and pending:
+                rest.append(pending.pop(0))
+    return first, rest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,15 +56,18 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: without the program's name; by default those of this process.
     """
-    words = sys.argv[1:] if arguments is None else arguments
-    json = "--json" in words[: words.index("--") if "--" in words else None]
+    first, rest = _sorted(sys.argv[1:] if arguments is None else arguments)
+    words = first + rest
+    own = words[: words.index("--") if "--" in words else None]
+    json = "--json" in own
     try:
-        "".join(words).encode()
+        # What is for a program may be any bytes.
+        "".join(own if rest[:1] == ["run"] else words).encode()
     except UnicodeEncodeError:
         return fail(ConfigError("an argument is not UTF-8 text", hint="write it in UTF-8"), json=json)
     try:
         # Its own mode tells a usage error in its own way, which is no JSON.
-        return int(app(args=hoisted(words), prog_name="vcm", standalone_mode=not json) or 0)
+        return int(app(args=words, prog_name="vcm", standalone_mode=not json) or 0)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 1 if ending.code else 0
     except _UsageError as error:

@@ -267,16 +267,16 @@ def _clean(store: Store, *, dry_run: bool, json: bool) -> int:
 
 
 _SHOWN = {
-    Kind.SNAPSHOT: ("model", "snapshots"),
-    Kind.BLOB: ("blob", "blobs"),
-    Kind.PARTIAL: ("partial download", "partial"),
-    Kind.LEFTOVER: ("leftover", "leftovers"),
-    Kind.ANSWER: ("hub answer", "answers"),
+    "snapshots": ("model", (Kind.SNAPSHOT,)),
+    "blobs": ("blob", (Kind.BLOB,)),
+    "partial": ("partial download", (Kind.PARTIAL,)),
+    "leftovers": ("leftover", (Kind.LEFTOVER, Kind.VIEW)),
+    "answers": ("hub answer", (Kind.ANSWER,)),
 }
 
 
 def _removed_document(removed: Pruning, *, dry_run: bool) -> dict[str, Any]:
-    counts = {key: len(removed.dropped(kind)) for kind, (_, key) in _SHOWN.items()}
+    counts = {key: len(removed.dropped(*kinds)) for key, (_, kinds) in _SHOWN.items()}
     return {
         "dry_run": dry_run,
         "bytes_freed": removed.freed,
@@ -286,7 +286,7 @@ def _removed_document(removed: Pruning, *, dry_run: bool) -> dict[str, Any]:
 
 
 def _print_removed(removed: Pruning, *, dry_run: bool) -> None:
-    counts = [(len(removed.dropped(kind)), noun) for kind, (noun, _) in _SHOWN.items()]
+    counts = [(len(removed.dropped(*kinds)), noun) for noun, kinds in _SHOWN.values()]
     others = len(removed.drop) - sum(count for count, _ in counts)
     shown = [counted(count, noun) for count, noun in (*counts, (others, "small file")) if count]
     print(f"{'Would free' if dry_run else 'Freed'} {byte_count(removed.freed)}: {listed(shown)}")

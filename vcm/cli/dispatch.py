@@ -36,6 +36,7 @@ COMMANDS = {
     "list": "checking",
     "show": "checking",
     "path": "checking",
+    "run": "running",
     "analyze": "analyzing",
     "outdated": "upstream",
     "diff": "upstream",

@@ -54,6 +54,17 @@ def carried_through(work: Callable[[], int]) -> int:
     return code
 
 
+def hand_over_signals() -> None:
+    """Give signals back, for a program that is about to take this process's place.
+
+    Handlers end with this program, but what is ignored stays ignored; Python ignores two.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGPIPE", "SIGXFSZ"):
+        number = getattr(signal, name, None)
+        if number is not None and (callable(signal.getsignal(number)) or name not in ("SIGINT", "SIGTERM")):
+            signal.signal(number, signal.SIG_DFL)
+
+
 def end(code: int) -> NoReturn:
     """End this process now, with what was printed.
 

@@ -28,6 +28,7 @@ YOUNG_ANSWER = 30 * _DAY
 class Kind(StrEnum):
     """What a part of the store is. Parts are dropped in this order, so that nothing visible ever lacks its bytes."""
 
+    VIEW = "view"
     SNAPSHOT = "snapshot"
     RECORD = "record"
     BLOB = "blob"
@@ -76,7 +77,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a running vcm needs.
+    """What a running vcm needs, or a program that it has started.
 
     Attributes:
         name: that of its lease.
@@ -103,9 +104,9 @@ class Pruning:
     drop: tuple[Part, ...]
     keep: tuple[Part, ...]
 
-    def dropped(self, kind: Kind) -> tuple[Part, ...]:
-        """The parts of one kind that go."""
-        return tuple(part for part in self.drop if part.kind is kind)
+    def dropped(self, *kinds: Kind) -> tuple[Part, ...]:
+        """The parts of some kinds that go."""
+        return tuple(part for part in self.drop if part.kind in kinds)
 
     @cached_property
     def freed(self) -> int:
@@ -153,6 +154,9 @@ class _Needed:
         self._snapshots = {model.tree_digest for model in locked}
         self._blobs = {file.sha256 for model in locked for file in model.files}
         self._claims = claims
+        # A program that runs on a view needs what is there, and puts nothing into the store.
+        views = {part.name for part in parts if part.kind is Kind.VIEW}
+        self._writing = [claim for claim in claims if claim.name not in views]
         self._now = now
         self._in_snapshots = {file.inode for part in parts if part.kind is Kind.SNAPSHOT for file in part.files}
 
@@ -170,11 +174,11 @@ class _Needed:
                 needed = self._is_younger(part, YOUNG_ANSWER)
             case Kind.LEFTOVER:
                 # Of a running process, if it came after that process began.
-                needed = any(part.used >= claim.began for claim in self._claims) or self._is_younger(part, YOUNG)
+                needed = any(part.used >= claim.began for claim in self._writing) or self._is_younger(part, YOUNG)
             case Kind.LOCK:
                 # Somebody may have opened it and be about to hold it: two could work at once if it went now.
-                needed = bool(self._claims) or self._is_younger(part, YOUNG)
-            case Kind.LEASE:
+                needed = bool(self._writing) or self._is_younger(part, YOUNG)
+            case Kind.LEASE | Kind.VIEW:
                 needed = any(part.name == claim.name for claim in self._claims)
             case Kind.INDEX | Kind.REGISTRY | Kind.STORE_LOCK:
                 needed = True

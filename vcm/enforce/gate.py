@@ -199,14 +199,27 @@ def gate(
     """
     opened = open_project(project)
     manifest = opened.manifest()
+    answers = passing(opened, manifest, open_store(opened, manifest), groups, full=full, max_age=_seconds(max_age))
+    return {answer.model.name: answer.path for answer in answers}
+
+
+def passing(
+    project: Project,
+    manifest: Manifest,
+    store: Store,
+    groups: str | Collection[str],
+    *,
+    full: bool = False,
+    max_age: float | None = None,
+) -> list[Checked]:
+    """What is installed of the models that are required, all of it as it is locked; raises as ``gate``."""
     groups = (groups,) if isinstance(groups, str) else groups
-    store = open_store(opened, manifest)
-    answers = check(opened, manifest, store, groups=groups, full=full, max_age=_seconds(max_age))
+    answers = check(project, manifest, store, groups=groups, full=full, max_age=max_age)
     for answer in answers:
         if not answer.passes:
             raise answer.error()
     _log_notices([answer.model for answer in answers], manifest, store)
-    return {answer.model.name: answer.path for answer in answers if not answer.findings}
+    return [answer for answer in answers if not answer.findings]
 
 
 def _seconds(age: timedelta | float | None) -> float | None:

@@ -40,13 +40,14 @@ def locks_work(folder: Path) -> bool:
     return first is not None and second is None
 
 
-def lock(path: Path, cancelled: Event | None = None, patience: float = inf) -> Release:
+def lock(path: Path, cancelled: Event | None = None, patience: float = inf, *, inheritable: bool = False) -> Release:
     """Wait until nobody else holds a lock, then hold it; where there are no locks, nobody waits.
 
     Args:
         path: its file; folder and file are made where they are missing.
         cancelled: once set, the waiting ends with KeyboardInterrupt.
         patience: seconds.
+        inheritable: whether a program that takes this process's place holds it on; not on Windows, where none does.
 
     Returns:
         What gives it back.
@@ -58,7 +59,7 @@ def lock(path: Path, cancelled: Event | None = None, patience: float = inf) -> R
     cancelled, waited = cancelled or Event(), 0.0
     while True:
         try:
-            release = try_lock(path)
+            release = try_lock(path, inheritable=inheritable)
         except NoLocksError:
             return unlocked
         except FileNotFoundError:
@@ -78,7 +79,7 @@ def unlocked() -> None:
     """What gives back nothing."""
 
 
-def _by_filelock(path: Path) -> Release | None:
+def _by_filelock(path: Path, *, inheritable: bool = False) -> Release | None:  # noqa: ARG001
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, thread_local=False)
@@ -94,11 +95,15 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def try_lock(path: Path) -> Release | None:
+    def try_lock(path: Path, *, inheritable: bool = False) -> Release | None:
         """Lock a file, which is made where it is missing; None where another holds it.
 
         Who holds it may remove the file. A tenth of what the package filelock takes, which matters with many small
         files.
+
+        Args:
+            path: its file.
+            inheritable: whether a program that takes this process's place holds it on.
 
         Returns:
             What gives it back.
@@ -120,4 +125,5 @@ else:
             # The last holder removed the file after it was opened here: this lock keeps out nobody who comes now.
             os.close(descriptor)
             return None
+        os.set_inheritable(descriptor, inheritable)
         return lambda: os.close(descriptor)

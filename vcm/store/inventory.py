@@ -38,13 +38,15 @@ _SHAPES: dict[str, tuple[tuple[Kind, str], ...]] = {
         (Kind.STORE_LOCK, r"store\.lock"),
         _HALF_WRITTEN,
     ),
+    "hub-views": ((Kind.VIEW, _UNIQUE),),
     "": (
         (Kind.REGISTRY, r"registry\.json(\.lock)?"),
         (Kind.LEFTOVER, rf"\.registry\.json\.{_UNIQUE}"),
     ),
 }
-FOLDERS = ("snapshots", "verified", "blobs/sha256", "blobs", "partial", "hub-metadata", "in-use")
+FOLDERS = ("snapshots", "verified", "blobs/sha256", "blobs", "partial", "hub-metadata", "hub-views", "in-use")
 """The folders that vcm makes, those inside others first."""
+_FOLDER_KINDS = (Kind.SNAPSHOT, Kind.VIEW)
 _EITHER = (Kind.LEFTOVER,)
 
 
@@ -84,7 +86,7 @@ def _part(kind: Kind, name: str, folder: str, entry: os.DirEntry[str]) -> Part |
         is_folder = stat.S_ISDIR(status.st_mode)
         if not is_folder and not stat.S_ISREG(status.st_mode):
             return None
-        if kind not in _EITHER and is_folder != (kind is Kind.SNAPSHOT):
+        if kind not in _EITHER and is_folder != (kind in _FOLDER_KINDS):
             return None
         files = tuple(_stored(each) for _, each in walk(entry.path)) if is_folder else (_stored(status),)
     except FileNotFoundError:

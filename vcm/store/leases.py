@@ -16,12 +16,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vcm.core.lock import LockedModel
-from vcm.core.pruning import Claim
 from vcm.store.exclusion import Release, lock, locks_work, try_lock, unlocked
 from vcm.store.files import read_small, remove_file, replace_file, temporary_name
+
+if TYPE_CHECKING:
+    from vcm.core.pruning import Claim
 
 _DOUBTFUL_SECONDS = 24 * 3600.0
 """For how long a lease counts of which nobody can tell whether it is held."""
@@ -42,11 +44,18 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        return self._path.stem
+
     def release(self) -> None:
         """Let go of what was needed; a second time is no error."""
-        for path in (self._path, self._path.with_suffix(".lock")):
-            with suppress(OSError):
-                path.unlink()
+        _unlink(self._path)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """The same for a lease that a forked process may hold on to: its files stay."""
         self._release()
         self._release = unlocked
 
@@ -58,12 +67,15 @@ class Leases:
         self.folder = root / "in-use"
         self._store_lock = self.folder / "store.lock"
 
-    def take(self, models: Iterable[LockedModel] | None, cancelled: Event | None = None) -> Lease:
+    def take(
+        self, models: Iterable[LockedModel] | None, cancelled: Event | None = None, *, inheritable: bool = False
+    ) -> Lease:
         """Take a lease; the store is to be looked at only after that.
 
         Args:
             models: whose snapshots and blobs are needed; None for all there are and will be.
             cancelled: ends the waiting for prune with KeyboardInterrupt.
+            inheritable: whether a program that takes this process's place holds it on.
 
         Raises:
             OSError: the store cannot be written.
@@ -72,7 +84,7 @@ class Leases:
         text = json.dumps(_document(models)).encode()
         with self.exclusive(cancelled):
             # The name is this process's own: it is had at once.
-            lease = Lease(path, lock(path.with_suffix(".lock")))
+            lease = Lease(path, lock(path.with_suffix(".lock"), inheritable=inheritable))
             try:
                 replace_file(path, text, durable=False)
             except BaseException:
@@ -97,6 +109,14 @@ class Leases:
         """Remove the file behind ``exclusive``, while it is held; on Windows, it stays."""
         with suppress(OSError):
             remove_file(self._store_lock)
+
+    def is_abandoned(self, name: str) -> bool:
+        """Whether nobody holds a lease any more, as far as anybody can tell; only to be asked where locks work."""
+        return _is_held(self.folder / f"{name}.lock") is False
+
+    def remove(self, name: str) -> None:
+        """Remove what was left of a lease that nobody holds."""
+        _unlink(self.folder / f"{name}.json")
 
     def claims(self, now: float) -> list[Claim]:
         """What the running processes need.
@@ -124,7 +144,17 @@ class Leases:
             held = now - began < _DOUBTFUL_SECONDS
         if not held:
             return None
+
+        # Who only takes a lease, in front of a program, does not read it.
+        from vcm.core.pruning import Claim
+
         return Claim(path.stem, began, *_digests(read_small(path, _LARGEST)))
+
+
+def _unlink(path: Path) -> None:
+    for each in (path, path.with_suffix(".lock")):
+        with suppress(OSError):
+            each.unlink()
 
 
 def _is_held(lock: Path) -> bool | None:

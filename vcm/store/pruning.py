@@ -16,6 +16,7 @@ from vcm.core.pruning import Claim, Kind, Part, Pruning, in_order, make_pruning
 from vcm.core.wording import counted
 from vcm.errors import CONFIG_ERROR, PERMISSION_ERROR, VcmError
 from vcm.store.files import disk_errors, remove_file, remove_folder, sync_folder
+from vcm.store.hub_views import discard_view
 from vcm.store.inventory import FOLDERS, metadata_folders, take_inventory
 from vcm.store.leases import Leases
 from vcm.store.project import Project
@@ -208,7 +209,9 @@ def _remove(store: Store, parts: Iterable[Part]) -> None:
         remove_folder(folder)
     for part in parts:
         path = store.root / part.place
-        if part.kind is Kind.LEFTOVER and path.is_dir():
+        if part.kind is Kind.VIEW:
+            discard_view(store.root, part.name)
+        elif part.kind is Kind.LEFTOVER and path.is_dir():
             remove_folder(path)
         elif part.kind is not Kind.SNAPSHOT:
             with suppress(FileNotFoundError):
