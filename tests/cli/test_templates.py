@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 
 import pytest
@@ -114,10 +115,15 @@ def test_its_detectors_use_its_models(template):
     }
 
 
-def test_its_options_are_those_of_its_kinds(template):
+def test_its_options_are_those_of_its_kinds(template, project):
     for library in ("numpy", "PIL"):
         pytest.importorskip(library)
-    for detector in template.detectors:
+    # What is commented out there, too.
+    text, marker, rest = (project / "models.toml").read_text().partition("# [pipeline.detectors.questions]")
+    whole = text + (marker + rest).replace("# ", "") + '[models.llava-hf]\nrepo = "llava-hf/llava-1.5-7b-hf"\n'
+    detectors = parse_manifest(whole.encode(), vcm_version=VERSION).detectors
+    assert len(detectors) == len(template.detectors) + 1
+    for detector in detectors:
         options = Table(Document("models.toml", ""), (detector.name,), dict(detector.options))
         make = find_kind(detector.kind)
         if detector.model is None:
@@ -126,6 +132,42 @@ def test_its_options_are_those_of_its_kinds(template):
             # All of the options were read before.
             with pytest.raises(ConfigError, match="this kind of detector needs a model"):
                 make(None, options)
+
+
+@pytest.mark.long  # torch alone takes seconds to import
+def test_the_template_analyses_a_video(template, hub, vcm, project, tmp_path):
+    """With models of the same architectures, as small as can be, where the real ones are."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("av")
+    from safetensors.torch import load_file
+
+    from tests.detectors.tiny_models import save_tiny_models
+    from tests.video.making import make_video
+
+    save_tiny_models(tmp_path / "tiny")
+    tiny = {"clip": "openai/clip-vit-base-patch32", "whisper": "openai/whisper-base"}
+    for name, repo in {**tiny, "ast": "MIT/ast-finetuned-audioset-10-10-0.4593"}.items():
+        folder = tmp_path / "tiny" / name
+        if name == "clip":
+            torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+            (folder / "model.safetensors").unlink()
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        hub.add_repo(repo, files, commit=REPOS[repo][0])
+    hub.add_repo("liuhaotian/llava-v1.5-7b", {"pytorch_model.bin": b"x"}, commit=REPOS["liuhaotian/llava-v1.5-7b"][0])
+    manifest = project / "models.toml"
+    manifest.write_text(re.sub(r"labels = .\"Gunshot.*", 'labels = ["gunshot"]', manifest.read_text()))
+    film = make_video(project / "film.mp4", [(3.0, "blue")], tones=[(0.0, 3.0, 440.0)])
+    film.with_suffix(".srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nDamned\n")
+
+    result = vcm("analyze", film, "--download-models")
+
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert {each["name"]: each["status"] for each in report["detectors"]} == {
+        "pictures": "ran", "speech": "ran", "subtitles": "ran", "noises": "ran",
+    }  # fmt: skip
+    assert [model["name"] for model in report["models"]] == ["clip", "sounds", "whisper"]
+    assert ("profanity", 1.0, 2.0) in [(each["label"], each["start"], each["end"]) for each in report["findings"]]
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=MISSING)
