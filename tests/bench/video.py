@@ -53,7 +53,8 @@ def main() -> None:
         start = time.perf_counter()
         WORK[given.one[0]](Path(given.one[1]))
         seconds = time.perf_counter() - start
-        print(f"{seconds:8.2f} s {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:8.0f} MiB")  # noqa: T201  (what a benchmark is for)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{seconds:8.2f} s {peak:8.0f} MiB")  # noqa: T201  (what a benchmark is for)
         return
     with tempfile.TemporaryDirectory() as folder:
         for minutes in (1, given.minutes):
@@ -61,11 +62,8 @@ def main() -> None:
             path = make_video(Path(folder, f"{minutes}.mp4"), [(length, "blue")], [(0, length, 440)])
             for name in WORK:
                 command = [sys.executable, __file__, "--one", name, str(path)]
-                print(  # noqa: T201
-                    f"{minutes:4} min {name:8}",
-                    subprocess.run(command, check=True, capture_output=True, text=True).stdout,
-                    end="",
-                )
+                said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                print(f"{minutes:4} min {name:8} {said}", end="", flush=True)  # noqa: T201  (likewise)
 
 
 if __name__ == "__main__":

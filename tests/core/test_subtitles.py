@@ -25,10 +25,7 @@ ONE = [Cue(1.0, 2.5, "One two")]
         "1\r\n00:00:01,000 --> 00:00:02,500\r\nOne\r\ntwo",
         "\ufeff1\n00:00:01.000 --> 00:00:02.500\n<i>One</i> two\n",
         "00:00:01,000-->00:00:02,500 X1:40 X2:600\n{\\an8}One two\n",
-        (
-            "WEBVTT\n\nNOTE no\nwords\n\nSTYLE\n::cue { color: red }\n\n"
-            "00:01.000 --> 00:02.500 align:start\n<v Bob>One <c.x>two</c>\n"
-        ),
+        "WEBVTT\n\nNOTE a\nb\n\nSTYLE\n::cue { a: b }\n\n00:01.000 --> 00:02.500 line:0\n<v Bob>One <c.x>two</c>\n",
         "WEBVTT\n\nREGION\nid:a\n\nname\n00:01.000 --> 00:02.500\nOne <00:00:01.500>two\n",
         "garbage\n\n1\n00:00:01,000 --> 00:00:02,500\nOne&nbsp;two\n",
         "7\n0:0:1,0 -> 0:0:2,5\nOne two\n",

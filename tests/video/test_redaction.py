@@ -116,7 +116,7 @@ def test_times_of_pictures_stay_where_they_vary(tmp_path) -> None:
     times = [0, 33, 400, 401, 1999, 2000, 3500]
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=1000)
+        stream = container.add_stream("libx264", rate=1000)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
         for number in times:

@@ -75,6 +75,7 @@ class Painted:
         self._container = container
         self._stretches = Stretches(spans)
         self._turns = orientation(first)
+        self._reformatter = av.video.reformatter.VideoReformatter()
         self._graph: Any = None
         self._graph_key: object = None
         self._base = stream.time_base or Fraction(1, 90_000)
@@ -127,7 +128,7 @@ class Painted:
         if any(self._turns):
             frame = self._turned(frame)
         range_ = _FULL_RANGE if self._full else 1
-        return frame.reformat(*self._size, format=self._format, dst_color_range=range_)
+        return self._reformatter.reformat(frame, *self._size, format=self._format, dst_color_range=range_)
 
     def _turned(self, frame: VideoFrame) -> VideoFrame:
         key = frame.width, frame.height, frame.format.name

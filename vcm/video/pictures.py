@@ -11,6 +11,7 @@ from vcm.video.media import Frame
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
     from numpy.typing import NDArray
 
 _CLOSE = 0.0005
@@ -18,17 +19,24 @@ _CLOSE = 0.0005
 
 
 class Picture:
-    """A decoded picture that becomes red, green and blue when somebody looks."""
+    """A decoded picture that becomes red, green and blue when somebody looks.
 
-    def __init__(self, frame: VideoFrame) -> None:
+    Args:
+        frame: as it was decoded.
+        reformatter: one for all pictures of a video, for it prepares itself at the first.
+    """
+
+    def __init__(self, frame: VideoFrame, reformatter: VideoReformatter) -> None:
         self._frame = frame
+        self._reformatter = reformatter
         self._pixels: NDArray[np.uint8] | None = None
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
         """As ``Frame.pixels``."""
         if self._pixels is None:
-            pixels: NDArray[np.uint8] = self._frame.to_ndarray(format="rgb24")  # type: ignore[assignment]
+            made = self._reformatter.reformat(self._frame, format="rgb24")
+            pixels: NDArray[np.uint8] = made.to_ndarray()  # type: ignore[assignment]
             self._pixels = np.ascontiguousarray(_upright(pixels, orientation(self._frame)))
         return self._pixels
 

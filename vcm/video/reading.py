@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vcm.core.subtitles import Cue
+from vcm.video.library import av
 from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Request, Sound, SoundIn, Words
 from vcm.video.pictures import Picture, Sampled
 from vcm.video.sound import Chunks, Resampled
@@ -106,13 +107,14 @@ class _Player:
         self._sampled = {each: Sampled(each.seconds) for each in requests if isinstance(each, FramesEvery)}
         self._chunks = {each: Chunks(each.seconds) for each in requests if isinstance(each, SoundIn)}
         self._resampled = Resampled(source, SOUND_RATE, "mono")
+        self._reformatter = av.video.reformatter.VideoReformatter()
         self._new = Unheard()
         wanted = [source.pictures if self._sampled else None, source.sound if self._chunks else None]
         texts = source.texts if Words() in requests else ()
         self.streams: list[Stream] = [*(each for each in wanted if each is not None), *texts]
 
     def show(self, frame: VideoFrame, time: float) -> Iterator[Shown]:
-        picture = Picture(frame)
+        picture = Picture(frame, self._reformatter)
         for request, sampled in self._sampled.items():
             for each in sampled.add(picture, time):
                 yield request, each
