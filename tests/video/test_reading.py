@@ -14,10 +14,10 @@ import pytest
 from tests.video.making import COLOURS, make_video
 from vcm.core.subtitles import Cue
 from vcm.errors import VcmError, VideoError
-from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Sound, SoundIn, Words
+from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Sound, SoundIn, Subtitles
 from vcm.video.reading import Video, open_video
 
-ALL = (FramesEvery(0.5), SoundIn(1.0), Words())
+ALL = (FramesEvery(0.5), SoundIn(1.0), Subtitles())
 
 
 def play(path: Path, *requests):
@@ -52,7 +52,7 @@ def test_a_video_is_seen_heard_and_read_in_time(videos, suffix) -> None:
     with open_video(videos[suffix]) as video:
         assert video.size == videos[suffix].stat().st_size
         assert video.duration == pytest.approx(3.2, abs=0.15)
-        assert (video.has_pictures, video.has_sound, video.has_words) == (True, True, suffix in (".mp4", ".mkv"))
+        assert (video.has_pictures, video.has_sound, video.has_subtitles) == (True, True, suffix in (".mp4", ".mkv"))
         shown = list(video.play(ALL, told.append))
         assert video.damaged == 0
     assert sum(told) == video.size
@@ -70,7 +70,7 @@ def test_a_video_is_seen_heard_and_read_in_time(videos, suffix) -> None:
     edges = np.array(loud(sounds))
     assert edges == pytest.approx(np.array([(0.5, 1.0), (2.0, 3.0)]), abs=0.06)
     cues = [item for _, item in shown if isinstance(item, Cue)]
-    assert cues == ([Cue(0.5, 1.0, "Hello there"), Cue(2.0, 2.5, "a bad word")] if video.has_words else [])
+    assert cues == ([Cue(0.5, 1.0, "Hello there"), Cue(2.0, 2.5, "a bad word")] if video.has_subtitles else [])
 
 
 def test_each_request_is_served_once_and_only_what_was_asked_for(clip) -> None:
@@ -115,10 +115,10 @@ def test_pictures_that_stay_are_shown_once_and_for_as_long_as_they_stay(tmp_path
 
 def test_only_sound_and_only_pictures(tmp_path) -> None:
     with open_video(make_video(tmp_path / "a.mp4", (), [(0, 1, 440)])) as video:
-        assert (video.has_pictures, video.has_sound, video.has_words) == (False, True, False)
+        assert (video.has_pictures, video.has_sound, video.has_subtitles) == (False, True, False)
         assert len(list(video.play(ALL))) in (1, 2)
     with open_video(make_video(tmp_path / "b.mp4", [(1, "red")], None)) as video:
-        assert (video.has_pictures, video.has_sound, video.has_words) == (True, False, False)
+        assert (video.has_pictures, video.has_sound, video.has_subtitles) == (True, False, False)
         assert len(list(video.play(ALL))) == 2
 
 
@@ -127,7 +127,7 @@ def test_words_beside_the_video_are_read_too_and_once(clip) -> None:
     clip.with_name("clip.en.VTT").write_text("WEBVTT\n\n00:02.600 --> 00:02.700\nworse\n")
     clip.with_name("clips.srt").write_text("nothing of ours")
     clip.with_name("clip.txt").write_text("nothing of ours")
-    assert play(clip, Words()) == [
+    assert play(clip, Subtitles()) == [
         Cue(2.6, 2.7, "worse"),
         Cue(0.5, 1.0, "Hello there"),
         Cue(2.0, 2.5, "a bad word"),
@@ -138,7 +138,7 @@ def test_a_file_beside_the_video_that_cannot_be_read_is_an_error(clip) -> None:
     beside = clip.with_name("clip.srt")
     beside.write_text("no times")
     with pytest.raises(VideoError, match="line 1 should give a time") as caught:
-        play(clip, Words())
+        play(clip, Subtitles())
     assert caught.value.file == str(beside)
 
 

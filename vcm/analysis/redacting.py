@@ -9,8 +9,7 @@ from typing import Any
 from vcm.analysis.report import segments_of
 from vcm.analysis.watching import changed, file_digest, file_state, told
 from vcm.core.reporter import Reporter
-from vcm.errors import ConfigError
-from vcm.video.redaction import FORMATS, redact
+from vcm.video.redaction import container_format, redact
 
 
 def check_target(target: Path) -> None:
@@ -19,10 +18,7 @@ def check_target(target: Path) -> None:
     Raises:
         ConfigError: it is not called like a video that can be written.
     """
-    if target.suffix.lower() not in FORMATS:
-        raise ConfigError(
-            f"a video cannot be written as {target.name}", hint=f"give it a name that ends with {' or '.join(FORMATS)}"
-        )
+    container_format(target)
 
 
 def write_redacted(path: Path, report: Mapping[str, Any], target: Path, reporter: Reporter) -> None:

@@ -18,9 +18,9 @@ from vcm.core.wording import printable, system_reason
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
 from vcm.errors import CHECKSUM_MISMATCH, PERMISSION_ERROR, VcmError
 from vcm.store.hashing import WORTH_TELLING, Hasher
-from vcm.video.media import Frame, Request, Sound, Words
+from vcm.video.media import Frame, Request, Sound, Subtitles
 from vcm.video.reading import Video, open_video
-from vcm.video.words import beside
+from vcm.video.subtitles import beside
 
 
 def check_video(path: Path) -> None:
@@ -62,7 +62,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
         announced = video.size if video.size > WORTH_TELLING else 0
         with told(reporter, f"hashing {path.name}", path.name, announced) as hashed:
             sha256 = file_digest(path, hashed)
-        read = texts if Words() in shown_to else ()
+        read = texts if Subtitles() in shown_to else ()
         with told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
             findings = tuple(_found(video, shown_to, advanced))
         return Watched(
@@ -83,7 +83,7 @@ def _lacks(detector: Detector | None, video: Video) -> str | None:
         return None if video.has_pictures else "the video has no pictures"
     if isinstance(detector, SoundDetector):
         return None if video.has_sound else "the video has no sound"
-    return None if video.has_words else "the video has no subtitles"
+    return None if video.has_subtitles else "the video has no subtitles"
 
 
 def _found(

@@ -19,7 +19,7 @@ from vcm.cli.context import open_project, open_reporter, open_session, options
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
 from vcm.core.plan import ALL_GROUPS, models_in_scope
-from vcm.core.reports import edl, srt
+from vcm.core.segment_formats import edl, srt
 from vcm.core.wording import counted, did_you_mean
 from vcm.errors import ConfigError
 from vcm.store.files import disk_errors, replace_file

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from vcm.errors import PERMISSION_ERROR, VideoError
 from vcm.video.library import av
-from vcm.video.whole import missing
+from vcm.video.truncation import missing
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -49,8 +49,8 @@ MOST_DAMAGED = 100
 """One in so many packets may be undecodable, and one in any case."""
 
 
-def _silent(_: int) -> None:
-    """Nobody wants to know."""
+def unheeded(_: int) -> None:
+    """Told how far something is, for nobody who wants to know."""
 
 
 class Source:
@@ -135,7 +135,7 @@ class Source:
         return float(count * (base or Fraction(1, av.time_base)) - self._start)
 
     def decode(
-        self, streams: Collection[Stream], advanced: Callable[[int], None] = _silent
+        self, streams: Collection[Stream], advanced: Callable[[int], None] = unheeded
     ) -> Iterator[tuple[Stream, float, Item]]:
         """All that streams hold, in the order of the file, with the seconds at which it starts; to be called once.
 

@@ -52,7 +52,7 @@ def embedded(start: float, length: float, found: SubtitleSet) -> Iterator[Cue]:
             yield Cue(max(start, 0.0), shown_until(max(start, 0.0), end), text)
 
 
-class Unheard:
+class NewCues:
     """Which cues were not yet given out: what stands in a video and beside it is read once."""
 
     def __init__(self) -> None:
