@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -148,6 +149,40 @@ def test_from_nothing_to_a_report(served, film, project, hub, run, cache):
     assert json.loads(out) == report
     assert out.encode() == (project / "report.json").read_bytes()
     assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("word-list", "reading a video needs av, which is not installed\nhint: pip install 'vcm[video]'"),
+        (
+            "image-classification",
+            (
+                'the kind of detector "image-classification" needs numpy, which is not installed\n'
+                "hint: pip install 'vcm[video]'"
+            ),
+        ),
+        (
+            "transformers",
+            (
+                'the kind of detector "transformers" needs numpy, which is not installed\n'
+                "hint: pip install 'vcm[transformers]'"
+            ),
+        ),
+    ],
+)
+def test_without_the_extras_one_command_installs_what_is_needed(kind, message, film, manifest, project):
+    manifest(f'[pipeline.detectors.mine]\nkind = "{kind}"\n')
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['av', 'numpy', 'PIL', 'onnxruntime', 'tokenizers', 'transformers']))\n"
+        "from vcm.cli.app import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "analyze", film], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
 
 
 def test_without_the_flag_nothing_is_downloaded(served, film, hub, vcm, project):

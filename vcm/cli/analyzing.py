@@ -55,15 +55,17 @@ def analyze(
     The exit code is 0 whether or not anything was found; the report says what.
     """
     _refuse_places(video, report, redacted, form)
-    project = open_project()
     from vcm.analysis.detecting import check_detectors
+
+    project = open_project()
+    manifest = project.manifest()
+    check_detectors(manifest.detectors)
+    # Only now: of the extras that may be missing, the one that the detectors need holds all that a video needs, too.
     from vcm.analysis.pipeline import AnalysisPipeline
     from vcm.analysis.redacting import check_target, write_redacted
     from vcm.analysis.watching import check_video
     from vcm.enforce.config import load_config
 
-    manifest = project.manifest()
-    check_detectors(manifest.detectors)
     check_video(video)
     if redacted is not None:
         check_target(redacted)
