@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,19 @@ def test_the_manifest_in_full_has_every_key_and_is_one() -> None:
     assert {key for key in keys if re.search(rf"^{key} = ", text, re.MULTILINE)} == keys
     for value in (manifest, manifest.policy):
         assert all(getattr(value, each.name) for each in fields(value))
+
+
+def test_every_kind_of_detector_and_every_task_is_in_the_tables() -> None:
+    pytest.importorskip("PIL")
+    from vcm.detectors.transformers_task import TASKS
+
+    section = REFERENCE.partition("## Detectors")[2].partition("\n## ")[0]
+    kinds, tasks = (re.findall(r"^\| `([a-z-]+)`", part, re.MULTILINE) for part in section.split("| task |"))
+    installed = {each.name for each in metadata.entry_points(group="vcm.detectors") if each.module.startswith("vcm.")}
+    assert set(kinds) == installed
+    assert set(tasks) == set(TASKS)
+    example = parse_manifest(block("toml", "[models.profanity]").encode(), vcm_version=VERSION)
+    assert {each.kind for each in example.detectors} <= installed
 
 
 def test_the_hub_for_tests() -> None:
