@@ -73,6 +73,15 @@ def test_a_video_is_seen_heard_and_read_in_time(videos, suffix) -> None:
     assert cues == ([Cue(0.5, 1.0, "Hello there"), Cue(2.0, 2.5, "a bad word")] if video.has_subtitles else [])
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_the_last_pictures_are_seen_wherever_their_stream_stands(suffix, tmp_path) -> None:
+    # What a decoder holds back comes out at the end, when the file has no more packets.
+    path = make_video(tmp_path / f"a{suffix}", [(1.9, "green"), (0.1, "red")], sound_first=True)
+    assert seen(path, 0.1)[-1][2] == "red"
+    with open_video(path) as video:
+        assert all(isinstance(item, Sound) == (request == ALL[1]) for request, item in video.play(ALL))
+
+
 def test_each_request_is_served_once_and_only_what_was_asked_for(clip) -> None:
     frames = play(clip, FramesEvery(1.0), FramesEvery(1.0), FramesEvery(2.0))
     assert [round(each.start, 1) for each in frames] in ([0, 1, 0, 2, 3, 2], [0, 1, 2, 0, 3, 2], [0, 1, 0, 2, 2, 3])

@@ -154,8 +154,9 @@ class Source:
             if packet.pos is not None and told < packet.pos <= self.size:
                 advanced(packet.pos - told)
                 told = packet.pos
-            if packet.stream_index in decoders:
-                decoder = decoders[packet.stream_index]
+            # Not packet.stream_index: of the packets that flush the decoders at the end, that is always 0.
+            decoder = decoders.get(packet.stream.index)
+            if decoder is not None:
                 for time, item in decoder.items(packet):
                     yield decoder.stream, time, item
         self._check_end()
@@ -172,7 +173,7 @@ class Source:
             if packet is None:
                 return
             stamp = packet.pts if packet.pts is not None else packet.dts
-            if packet.stream_index in played and stamp is not None:
+            if packet.stream.index in played and stamp is not None:
                 self.end = max(self.end, self.seconds(stamp + (packet.duration or 0), packet.time_base))
             yield packet
 

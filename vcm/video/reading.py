@@ -86,13 +86,15 @@ class Video:
             for path in self._beside:
                 yield from player.read(read_beside(path))
         for stream, time, item in self._source.decode(player.streams, advanced):
-            if stream is self._source.pictures:
-                yield from player.show(item, time)  # type: ignore[arg-type]
-            elif stream is self._source.sound:
-                yield from player.sound(item, time)  # type: ignore[arg-type]
-            else:
-                yield from player.subtitles(item, time)  # type: ignore[arg-type]
-        yield from player.rest()
+            with self._source.faults(f"it is damaged at {time:.1f} s"):
+                if stream is self._source.pictures:
+                    yield from player.show(item, time)  # type: ignore[arg-type]
+                elif stream is self._source.sound:
+                    yield from player.sound(item, time)  # type: ignore[arg-type]
+                else:
+                    yield from player.subtitles(item, time)  # type: ignore[arg-type]
+        with self._source.faults("its end is damaged"):
+            yield from player.rest()
 
 
 class _Player:
