@@ -220,7 +220,13 @@ def test_few_damaged_packets_are_counted_and_many_refused(tmp_path) -> None:
 
 
 def test_pictures_that_are_too_large_are_refused_before_they_are_made(tmp_path) -> None:
-    path = make_video(tmp_path / "a.mov", [(0.1, "red")], None, codec="png", pixels="gray", size=(8200, 8200))
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 8200, 8200, "monob"
+        frame = av.VideoFrame(8200, 8200, "monob")
+        frame.pts = 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
     with pytest.raises(VideoError) as caught:
         open_video(path)
     assert caught.value.message == "its pictures have 8200 x 8200 pixels, which is too many"
