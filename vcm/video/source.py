@@ -154,8 +154,9 @@ class Source:
             if packet.pos is not None and told < packet.pos <= self.size:
                 advanced(packet.pos - told)
                 told = packet.pos
-            if packet.stream_index in decoders:
-                decoder = decoders[packet.stream_index]
+            # Not packet.stream_index: in the packets that end the streams, it is always 0.
+            decoder = decoders.get(packet.stream.index)
+            if decoder is not None:
                 for time, item in decoder.items(packet):
                     yield decoder.stream, time, item
         self._check_end()
