@@ -122,6 +122,32 @@ def test_pictures_that_stay_are_shown_once_and_for_as_long_as_they_stay(tmp_path
     assert seen(path, 1.0)[:2] == [(0, 1, "red"), (1, 31, "green")]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_last_pictures_are_seen_whichever_stream_comes_first(tmp_path, suffix) -> None:
+    """A decoder holds some back until it is told that there are no more."""
+    scenes = [(1.8, "blue"), (0.2, "red")]
+    path = make_video(tmp_path / f"film{suffix}", scenes, [(0.0, 2.0, 440.0)], sound_first=True)
+    with av.open(str(path)) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "video"]
+    assert {start: colour for start, _, colour in seen(path, 0.1)}.items() >= {
+        (1.7, "blue"),
+        (1.8, "red"),
+        (1.9, "red"),
+    }
+    items = play(path, FramesEvery(0.1), SoundIn(1.0))
+    assert [colour(each) for each in items if isinstance(each, Frame)][-3:] == ["blue", "red", "red"]
+    assert loud([each for each in items if isinstance(each, Sound)]) == [pytest.approx((0.0, 2.0), abs=0.1)]
+
+
+def test_a_track_of_data_is_passed_over(clip, tmp_path) -> None:
+    """Telephones and cameras write where they were, and when."""
+    path = tmp_path / "data.mp4"
+    path.write_bytes(clip.read_bytes().replace(b"soun", b"meta").replace(b"mp4a", b"mett"))
+    with av.open(str(path)) as container:
+        assert container.streams.data
+    assert seen(path) == seen(clip)
+
+
 def test_only_sound_and_only_pictures(tmp_path) -> None:
     with open_video(make_video(tmp_path / "a.mp4", (), [(0, 1, 440)])) as video:
         assert (video.has_pictures, video.has_sound, video.has_subtitles) == (False, True, False)
