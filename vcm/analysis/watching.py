@@ -64,7 +64,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             sha256 = file_digest(path, hashed)
         read = texts if Subtitles() in shown_to else ()
         with told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
-            findings = tuple(_found(video, shown_to, advanced))
+            findings = tuple(_within(_found(video, shown_to, advanced), video))
         return Watched(
             name=path.name,
             sha256=sha256,
@@ -97,10 +97,24 @@ def _found(
             with blamed(declared):
                 matches = [_checked(match) for match in _shown(made.detector, item)]
             for match in matches:
-                # Subtitles may go on where the video has ended.
-                start, end = max(match.start, 0.0), min(match.end, video.duration or math.inf)
-                if start < end:
-                    yield Finding(declared.name, declared.model, printable(match.label), float(match.score), start, end)
+                yield Finding(
+                    declared.name,
+                    declared.model,
+                    printable(match.label),
+                    float(match.score),
+                    max(match.start, 0.0),
+                    match.end,
+                )
+
+
+def _within(findings: Iterable[Finding], video: Video) -> Iterator[Finding]:
+    """What is found before the video ends, for subtitles may go on; its end is where nothing more was decoded.
+
+    The duration that the file tells may be an estimate, and too short.
+    """
+    for each in list(findings):
+        if each.start < min(each.end, video.end):
+            yield Finding(**{**vars(each), "end": min(each.end, video.end)})
 
 
 def _shown(detector: Detector | None, item: Frame | Sound | Cue) -> Iterable[Match]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,11 @@ def read_beside(path: Path) -> tuple[Cue, ...]:
         VideoError: it cannot be read, or holds no subtitles.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        found = path.stat()
+        # Opening a pipe would wait for ever.
+        if not stat.S_ISREG(found.st_mode):
+            raise VideoError("it is not a file", hint="remove it, or replace it by subtitles", file=str(path))
+        if found.st_size > _MOST_BYTES:
             raise VideoError("it is too large for subtitles", hint="remove or replace the file", file=str(path))
         data = path.read_bytes()
     except OSError as error:
