@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         PolicyError,
         RegistryError,
         VcmError,
+        VideoError,
     )
     from vcm.resolve.registry import HuggingFaceRegistry, ModelMetadata
     from vcm.store.registry import ModelRegistry
@@ -81,6 +82,7 @@ _HOMES = {
     "PolicyError": "vcm.errors",
     "RegistryError": "vcm.errors",
     "VcmError": "vcm.errors",
+    "VideoError": "vcm.errors",
     "gate": "vcm.enforce.gate",
     "hub_view": "vcm.enforce.hub_view",
     "load_config": "vcm.enforce.config",
@@ -110,6 +112,7 @@ __all__ = [
     "PolicyError",
     "RegistryError",
     "VcmError",
+    "VideoError",
     "__version__",
     "gate",
     "hub_view",

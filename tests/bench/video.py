@@ -18,7 +18,7 @@ import av
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.video.making import make_video
-from vcm.video.media import FramesEvery, SoundIn, Words
+from vcm.video.media import FramesEvery, SoundIn, Subtitles
 from vcm.video.reading import open_video
 from vcm.video.redaction import redact
 
@@ -32,7 +32,7 @@ def plain(path: Path) -> None:
 
 def play(path: Path) -> None:
     with open_video(path) as video:
-        for _ in video.play([FramesEvery(1.0), FramesEvery(0.5), SoundIn(10.0), Words()]):
+        for _ in video.play([FramesEvery(1.0), FramesEvery(0.5), SoundIn(10.0), Subtitles()]):
             pass
 
 

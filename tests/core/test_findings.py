@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core.findings import Finding, Segment, segments
-from vcm.core.reports import edl, srt
+from vcm.core.segment_formats import edl, srt
 
 _FINDINGS = st.builds(
     lambda detector, label, score, start, length: Finding(detector, None, label, score, start, start + length),

@@ -31,6 +31,7 @@ def make_video(
     sound_codec: str = "aac",
     words_codec: str = "mov_text",
     sounds: int = 1,
+    sound_first: bool = False,
 ) -> Path:
     """Write a video; the suffix tells its format (.mp4, .mkv, .avi, .ts ...).
 
@@ -46,17 +47,17 @@ def make_video(
         sound_codec: of the sound.
         words_codec: of the subtitles: mov_text for .mp4, subrip, ass or webvtt for .mkv.
         sounds: how many tracks with the same sound.
+        sound_first: whether those stand before the pictures in the file.
     """
     seconds = sum(length for length, _ in scenes) or max((end for _, end, _ in tones or ()), default=1.0)
     with av.open(str(path), "w") as container:
         video: Any = None
+        tracks = sounds if tones is not None else 0
+        audios = _sound_streams(container, sound_codec, tracks if sound_first else 0)
         if scenes:
             video = container.add_stream(codec, rate=rate)
             video.width, video.height, video.pix_fmt = *size, pixels
-        audios: list[Any] = [
-            container.add_stream(sound_codec, rate=SOUND_RATE, layout="mono")
-            for _ in range(sounds if tones is not None else 0)
-        ]
+        audios += _sound_streams(container, sound_codec, tracks - len(audios))
         lines: Any = None
         if words:
             lines = container.add_stream(words_codec)
@@ -74,6 +75,10 @@ def make_video(
             if stream is not None:
                 container.mux(stream.encode(None))
     return path
+
+
+def _sound_streams(container: Any, codec: str, count: int) -> list[Any]:
+    return [container.add_stream(codec, rate=SOUND_RATE, layout="mono") for _ in range(count)]
 
 
 def _write_pictures(

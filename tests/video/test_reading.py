@@ -14,10 +14,10 @@ import pytest
 from tests.video.making import COLOURS, make_video
 from vcm.core.subtitles import Cue
 from vcm.errors import VcmError, VideoError
-from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Sound, SoundIn, Words
+from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Sound, SoundIn, Subtitles
 from vcm.video.reading import Video, open_video
 
-ALL = (FramesEvery(0.5), SoundIn(1.0), Words())
+ALL = (FramesEvery(0.5), SoundIn(1.0), Subtitles())
 
 
 def play(path: Path, *requests):
@@ -52,7 +52,7 @@ def test_a_video_is_seen_heard_and_read_in_time(videos, suffix) -> None:
     with open_video(videos[suffix]) as video:
         assert video.size == videos[suffix].stat().st_size
         assert video.duration == pytest.approx(3.2, abs=0.15)
-        assert (video.has_pictures, video.has_sound, video.has_words) == (True, True, suffix in (".mp4", ".mkv"))
+        assert (video.has_pictures, video.has_sound, video.has_subtitles) == (True, True, suffix in (".mp4", ".mkv"))
         shown = list(video.play(ALL, told.append))
         assert video.damaged == 0
     assert sum(told) == video.size
@@ -70,7 +70,16 @@ def test_a_video_is_seen_heard_and_read_in_time(videos, suffix) -> None:
     edges = np.array(loud(sounds))
     assert edges == pytest.approx(np.array([(0.5, 1.0), (2.0, 3.0)]), abs=0.06)
     cues = [item for _, item in shown if isinstance(item, Cue)]
-    assert cues == ([Cue(0.5, 1.0, "Hello there"), Cue(2.0, 2.5, "a bad word")] if video.has_words else [])
+    assert cues == ([Cue(0.5, 1.0, "Hello there"), Cue(2.0, 2.5, "a bad word")] if video.has_subtitles else [])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_the_last_pictures_are_seen_wherever_their_stream_stands(suffix, tmp_path) -> None:
+    # What a decoder holds back comes out at the end, when the file has no more packets.
+    path = make_video(tmp_path / f"a{suffix}", [(1.9, "green"), (0.1, "red")], sound_first=True)
+    assert seen(path, 0.1)[-1][2] == "red"
+    with open_video(path) as video:
+        assert all(isinstance(item, Sound) == (request == ALL[1]) for request, item in video.play(ALL))
 
 
 def test_each_request_is_served_once_and_only_what_was_asked_for(clip) -> None:
@@ -113,12 +122,38 @@ def test_pictures_that_stay_are_shown_once_and_for_as_long_as_they_stay(tmp_path
     assert seen(path, 1.0)[:2] == [(0, 1, "red"), (1, 31, "green")]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_last_pictures_are_seen_whichever_stream_comes_first(tmp_path, suffix) -> None:
+    """A decoder holds some back until it is told that there are no more."""
+    scenes = [(1.8, "blue"), (0.2, "red")]
+    path = make_video(tmp_path / f"film{suffix}", scenes, [(0.0, 2.0, 440.0)], sound_first=True)
+    with av.open(str(path)) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "video"]
+    assert {start: colour for start, _, colour in seen(path, 0.1)}.items() >= {
+        (1.7, "blue"),
+        (1.8, "red"),
+        (1.9, "red"),
+    }
+    items = play(path, FramesEvery(0.1), SoundIn(1.0))
+    assert [colour(each) for each in items if isinstance(each, Frame)][-3:] == ["blue", "red", "red"]
+    assert loud([each for each in items if isinstance(each, Sound)]) == [pytest.approx((0.0, 2.0), abs=0.1)]
+
+
+def test_a_track_of_data_is_passed_over(clip, tmp_path) -> None:
+    """Telephones and cameras write where they were, and when."""
+    path = tmp_path / "data.mp4"
+    path.write_bytes(clip.read_bytes().replace(b"soun", b"meta").replace(b"mp4a", b"mett"))
+    with av.open(str(path)) as container:
+        assert container.streams.data
+    assert seen(path) == seen(clip)
+
+
 def test_only_sound_and_only_pictures(tmp_path) -> None:
     with open_video(make_video(tmp_path / "a.mp4", (), [(0, 1, 440)])) as video:
-        assert (video.has_pictures, video.has_sound, video.has_words) == (False, True, False)
+        assert (video.has_pictures, video.has_sound, video.has_subtitles) == (False, True, False)
         assert len(list(video.play(ALL))) in (1, 2)
     with open_video(make_video(tmp_path / "b.mp4", [(1, "red")], None)) as video:
-        assert (video.has_pictures, video.has_sound, video.has_words) == (True, False, False)
+        assert (video.has_pictures, video.has_sound, video.has_subtitles) == (True, False, False)
         assert len(list(video.play(ALL))) == 2
 
 
@@ -127,7 +162,7 @@ def test_words_beside_the_video_are_read_too_and_once(clip) -> None:
     clip.with_name("clip.en.VTT").write_text("WEBVTT\n\n00:02.600 --> 00:02.700\nworse\n")
     clip.with_name("clips.srt").write_text("nothing of ours")
     clip.with_name("clip.txt").write_text("nothing of ours")
-    assert play(clip, Words()) == [
+    assert play(clip, Subtitles()) == [
         Cue(2.6, 2.7, "worse"),
         Cue(0.5, 1.0, "Hello there"),
         Cue(2.0, 2.5, "a bad word"),
@@ -138,8 +173,16 @@ def test_a_file_beside_the_video_that_cannot_be_read_is_an_error(clip) -> None:
     beside = clip.with_name("clip.srt")
     beside.write_text("no times")
     with pytest.raises(VideoError, match="line 1 should give a time") as caught:
-        play(clip, Words())
+        play(clip, Subtitles())
     assert caught.value.file == str(beside)
+
+
+def test_subtitles_that_are_a_pipe_are_not_waited_for(clip) -> None:
+    os.mkfifo(clip.with_suffix(".srt"))
+    with pytest.raises(VideoError) as caught:
+        play(clip, Words())
+    assert str(caught.value) == f"{clip.with_suffix('.srt')}: it is not a file"
+    assert caught.value.hint == "remove it, or replace it by subtitles"
 
 
 def test_what_is_no_video(tmp_path) -> None:
@@ -211,7 +254,13 @@ def test_few_damaged_packets_are_counted_and_many_refused(tmp_path) -> None:
 
 
 def test_pictures_that_are_too_large_are_refused_before_they_are_made(tmp_path) -> None:
-    path = make_video(tmp_path / "a.mov", [(0.1, "red")], None, codec="png", pixels="gray", size=(8200, 8200))
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 8200, 8200, "monob"
+        frame = av.VideoFrame(8200, 8200, "monob")
+        frame.pts = 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
     with pytest.raises(VideoError) as caught:
         open_video(path)
     assert caught.value.message == "its pictures have 8200 x 8200 pixels, which is too many"
@@ -230,6 +279,40 @@ def test_a_gap_in_the_sound_is_silence_and_long_ones_are_left_out(tmp_path) -> N
     sounds = play(path, SoundIn(1.0))
     assert [(each.start, each.end) for each in sounds] == [(0, 1), (1, 2), (30, 30.75)]
     assert loud(sounds) == [(0, 0.5), (1.5, 30.0), (30.25, 99.0)]  # what lies between 2 and 30 was not shown
+
+
+def test_pictures_without_time_stamps_come_in_their_order(tmp_path) -> None:
+    # An .avi has none, and H.264 is stored in another order than it is shown in.
+    path = make_video(tmp_path / "a.avi", [(0.2, "red"), (0.2, "blue"), (0.2, "green")] * 3, None)
+    frames = seen(path, 0.1)
+    assert [each for _, _, each in frames] == [each for each in ["red", "blue", "green"] * 3 for _ in range(2)]
+    assert frames[-1] == (1.9, 2.0, "green")
+
+
+def shifted(path: Path, target: Path, seconds: int) -> Path:
+    """The same packets, later; as Matroska, whose duration FFmpeg counts from zero."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as container:
+        streams = {each.index: container.add_stream_from_template(each) for each in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                for stamp in ("pts", "dts"):
+                    setattr(packet, stamp, getattr(packet, stamp) + round(seconds / packet.time_base))
+                packet.stream = streams[packet.stream_index]
+                container.mux(packet)
+    return target
+
+
+def test_matroska_whose_duration_counts_from_zero(tmp_path) -> None:
+    path = make_video(tmp_path / "a.mp4", [(1.5, "red"), (1.5, "blue")], [(1.0, 2.0, 440)])
+    late = shifted(path, tmp_path / "late.mkv", 50)
+    with open_video(late) as video:
+        assert video.duration == pytest.approx(53, abs=0.1)
+        sounds = [item for _, item in video.play([SoundIn(1.0)]) if isinstance(item, Sound)]
+        assert video.duration == pytest.approx(3, abs=0.1)
+        assert video.end == pytest.approx(3, abs=0.1)
+    assert loud(sounds) == [pytest.approx((1.0, 2.0), abs=0.06)]
+    # The sound starts first, a little: at 1.5 the last red is still there.
+    assert [each[2] for each in seen(late)][:6] == ["red"] * 4 + ["blue"] * 2
 
 
 def test_without_the_extra_the_error_says_what_to_install() -> None:

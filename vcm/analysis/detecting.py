@@ -13,7 +13,7 @@ from vcm.core.records import record
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
 from vcm.detectors.kinds import find_kind
 from vcm.errors import ConfigError, VcmError
-from vcm.video.media import FramesEvery, Request, SoundIn, Words
+from vcm.video.media import FramesEvery, Request, SoundIn, Subtitles
 
 _EXAMPLE = (
     "[pipeline.detectors.swearing]",
@@ -85,7 +85,7 @@ def request_of(detector: Detector) -> Request:
     if isinstance(detector, SoundDetector):
         return SoundIn(_interval(detector.seconds))
     if isinstance(detector, TextDetector):
-        return Words()
+        return Subtitles()
     raise TypeError(f"{type(detector).__name__} is no FrameDetector, SoundDetector or TextDetector")
 
 

@@ -18,9 +18,9 @@ from vcm.core.wording import printable, system_reason
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
 from vcm.errors import CHECKSUM_MISMATCH, CONFIG_ERROR, PERMISSION_ERROR, VcmError
 from vcm.store.hashing import WORTH_TELLING, Hasher
-from vcm.video.media import Frame, Request, Sound, Words
+from vcm.video.media import Frame, Request, Sound, Subtitles
 from vcm.video.reading import Video, open_video
-from vcm.video.words import beside
+from vcm.video.subtitles import beside
 
 
 def check_video(path: Path) -> None:
@@ -62,9 +62,9 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
         announced = video.size if video.size > WORTH_TELLING else 0
         with told(reporter, f"hashing {path.name}", path.name, announced) as hashed:
             sha256 = file_digest(path, hashed)
-        read = texts if Words() in shown_to else ()
+        read = texts if Subtitles() in shown_to else ()
         with told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
-            findings = tuple(_found(video, shown_to, advanced))
+            findings = tuple(_within(_found(video, shown_to, advanced), video))
         return Watched(
             name=path.name,
             sha256=sha256,
@@ -83,7 +83,7 @@ def _lacks(detector: Detector | None, video: Video) -> str | None:
         return None if video.has_pictures else "the video has no pictures"
     if isinstance(detector, SoundDetector):
         return None if video.has_sound else "the video has no sound"
-    return None if video.has_words else "the video has no subtitles"
+    return None if video.has_subtitles else "the video has no subtitles"
 
 
 def _found(
@@ -97,10 +97,24 @@ def _found(
             with blamed(declared):
                 matches = [_checked(match) for match in _shown(made.detector, item)]
             for match in matches:
-                # Subtitles may go on where the video has ended.
-                start, end = max(match.start, 0.0), min(match.end, video.duration or math.inf)
-                if start < end:
-                    yield Finding(declared.name, declared.model, printable(match.label), float(match.score), start, end)
+                yield Finding(
+                    declared.name,
+                    declared.model,
+                    printable(match.label),
+                    float(match.score),
+                    max(match.start, 0.0),
+                    match.end,
+                )
+
+
+def _within(findings: Iterable[Finding], video: Video) -> Iterator[Finding]:
+    """What is found before the video ends, for subtitles may go on; its end is where nothing more was decoded.
+
+    The duration that the file tells may be an estimate, and too short.
+    """
+    for each in list(findings):
+        if each.start < min(each.end, video.end):
+            yield Finding(**{**vars(each), "end": min(each.end, video.end)})
 
 
 def _shown(detector: Detector | None, item: Frame | Sound | Cue) -> Iterable[Match]:

@@ -167,9 +167,14 @@ def _holds(folder: Path, texts: dict[str, bytes], links: dict[str, Path]) -> boo
             parent = parent.rpartition("/")[0]
     return (
         found == wanted
-        and all(read_small(folder / path, len(data)) == data for path, data in texts.items())
+        and all(_is_text(folder / path, data) for path, data in texts.items())
         and all(os.path.samestat(os.lstat(f"{folder}/{path}"), source.lstat()) for path, source in links.items())
     )
+
+
+def _is_text(path: Path, data: bytes) -> bool:
+    # A link may lead to something else by the time the program reads it.
+    return not path.is_symlink() and read_small(path, len(data)) == data
 
 
 def _fill(folder: Path, texts: dict[str, bytes], links: dict[str, Path], link: Callable[[Path, Path], object]) -> None:
@@ -202,14 +207,14 @@ def discard_view(root: Path, name: str) -> None:
 
 
 def _private_root() -> Path:
-    """A folder of this user in the temporary one, that nobody else can write."""
+    """A folder of this user in the temporary one, that nobody else can enter: the umask may let all write below it."""
     import tempfile
 
     user = os.getuid() if hasattr(os, "getuid") else None
     folder = Path(tempfile.gettempdir(), "vcm" if user is None else f"vcm-{user}")
     with suppress(FileExistsError):
-        folder.mkdir(0o755)
+        folder.mkdir(0o700)
     status = folder.lstat()
     # Its name can be guessed: somebody else may have made it, or a link.
-    is_ours = stat.S_ISDIR(status.st_mode) and (user is None or (status.st_uid == user and not status.st_mode & 0o022))
+    is_ours = stat.S_ISDIR(status.st_mode) and (user is None or (status.st_uid == user and not status.st_mode & 0o077))
     return folder if is_ours else Path(tempfile.mkdtemp(prefix="vcm-"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-    from vcm.video.source import Source
+    from vcm.video.decoding import Source
 
 # A rate factor that nobody tells from the original, at a speed near that of playing; captions, which libx264 would
 # take over from the original, are words that nobody looked at.

@@ -71,8 +71,8 @@ class SoundIn:
 
 
 @record(frozen=True)
-class Words:
+class Subtitles:
     """A request for the subtitles: those of all text tracks in the video, and of the files beside it."""
 
 
-Request = FramesEvery | SoundIn | Words
+Request = FramesEvery | SoundIn | Subtitles

@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vcm.core.subtitles import Cue
+from vcm.video.decoding import Source, unheeded
 from vcm.video.library import av
-from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Request, Sound, SoundIn, Words
+from vcm.video.media import SOUND_RATE, Frame, FramesEvery, Request, Sound, SoundIn, Subtitles
 from vcm.video.pictures import Picture, Sampled
 from vcm.video.sound import Chunks, Resampled
-from vcm.video.source import Source
-from vcm.video.words import Unheard, beside, embedded, read_beside
+from vcm.video.subtitles import NewCues, beside, embedded, read_beside
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 Shown = tuple[Request, Frame | Sound | Cue]
-
-
-def _silent(_: int) -> None:
-    """Nobody wants to know."""
 
 
 def open_video(path: Path) -> Video:
@@ -43,10 +39,9 @@ class Video:
     Attributes:
         path: as it was given.
         size: bytes.
-        duration: seconds; None where the file does not say.
         has_pictures: whether there is anything to see; a cover is nothing.
         has_sound: whether there is anything to hear.
-        has_words: whether there are subtitles that are text, in it or beside it.
+        has_subtitles: whether there are subtitles that are text, in it or beside it.
         damaged: packets that could not be decoded, so far; few, or playing ends with an error.
     """
 
@@ -55,10 +50,19 @@ class Video:
         self._beside = beside(source.path)
         self.path = source.path
         self.size = source.size
-        self.duration = source.duration
         self.has_pictures = source.pictures is not None
         self.has_sound = source.sound is not None
-        self.has_words = bool(source.texts or self._beside)
+        self.has_subtitles = bool(source.texts or self._beside)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, as the file has it; None where it does not say."""
+        return self._source.duration
+
+    @property
+    def end(self) -> float:
+        """Seconds after which there is nothing more to see or hear; known when it was played."""
+        return self._source.end
 
     @property
     def damaged(self) -> int:
@@ -73,10 +77,10 @@ class Video:
     ) -> None:
         self._source.__exit__(kind, error, trace)
 
-    def play(self, requests: Collection[Request], advanced: Callable[[int], None] = _silent) -> Iterator[Shown]:
+    def play(self, requests: Collection[Request], advanced: Callable[[int], None] = unheeded) -> Iterator[Shown]:
         """What was asked for, as it comes up in the file; each distinct request is served once.
 
-        Words of files beside the video come first. For one request, pictures and sound come in order of their times.
+        Subtitles in files beside the video come first. For one request, pictures and sound come in order of time.
 
         Args:
             requests: what is wanted; a request for what the video does not have is served with nothing.
@@ -86,21 +90,23 @@ class Video:
             VideoError: the video, or a file beside it, cannot be read to its end.
         """
         player = _Player(self._source, requests)
-        if Words() in requests:
+        if Subtitles() in requests:
             for path in self._beside:
                 yield from player.read(read_beside(path))
         for stream, time, item in self._source.decode(player.streams, advanced):
-            if stream is self._source.pictures:
-                yield from player.show(item, time)  # type: ignore[arg-type]
-            elif stream is self._source.sound:
-                yield from player.sound(item, time)  # type: ignore[arg-type]
-            else:
-                yield from player.words(item, time)  # type: ignore[arg-type]
-        yield from player.rest()
+            with self._source.faults(f"it is damaged at {time:.1f} s"):
+                if stream is self._source.pictures:
+                    yield from player.show(item, time)  # type: ignore[arg-type]
+                elif stream is self._source.sound:
+                    yield from player.sound(item, time)  # type: ignore[arg-type]
+                else:
+                    yield from player.subtitles(item, time)  # type: ignore[arg-type]
+        with self._source.faults("its end is damaged"):
+            yield from player.rest()
 
 
 class _Player:
-    """Hands out one video's pictures, sound and words to several requests."""
+    """Hands out one video's pictures, sound and subtitles to several requests."""
 
     def __init__(self, source: Source, requests: Collection[Request]) -> None:
         self._source = source
@@ -108,9 +114,9 @@ class _Player:
         self._chunks = {each: Chunks(each.seconds) for each in requests if isinstance(each, SoundIn)}
         self._resampled = Resampled(source, SOUND_RATE, "mono")
         self._reformatter = av.video.reformatter.VideoReformatter()
-        self._new = Unheard()
+        self._new = NewCues()
         wanted = [source.pictures if self._sampled else None, source.sound if self._chunks else None]
-        texts = source.texts if Words() in requests else ()
+        texts = source.texts if Subtitles() in requests else ()
         self.streams: list[Stream] = [*(each for each in wanted if each is not None), *texts]
 
     def show(self, frame: VideoFrame, time: float) -> Iterator[Shown]:
@@ -128,13 +134,13 @@ class _Player:
             for each in chunks.add(position, samples):  # type: ignore[arg-type]
                 yield request, each
 
-    def words(self, found: SubtitleSet, time: float) -> Iterator[Shown]:
+    def subtitles(self, found: SubtitleSet, time: float) -> Iterator[Shown]:
         yield from self.read(embedded(time, self._source.text_length, found))
 
     def read(self, cues: Collection[Cue] | Iterator[Cue]) -> Iterator[Shown]:
         for cue in cues:
             if self._new(cue):
-                yield Words(), cue
+                yield Subtitles(), cue
 
     def rest(self) -> Iterator[Shown]:
         for position, samples in self._resampled.rest():

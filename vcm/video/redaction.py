@@ -15,26 +15,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcm.errors import ConfigError, DiskSpaceError, VcmError, VideoError
+from vcm.video.decoding import Source, unheeded
 from vcm.video.encoding import Muted, Painted
 from vcm.video.library import av
-from vcm.video.source import Source
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """The suffixes of a copy, and what FFmpeg calls their formats."""
 
 
-def _silent(_: int) -> None:
-    """Nobody wants to know."""
+def container_format(target: Path) -> str:
+    """What FFmpeg calls the format of a copy with this name.
+
+    Raises:
+        ConfigError: it is not called like a video that can be written.
+    """
+    kind = _FORMATS.get(target.suffix.lower())
+    if kind is None:
+        raise ConfigError(
+            f"a video cannot be written as {target.name}", hint="give it a name that ends with .mp4, .mov or .mkv"
+        )
+    return kind
 
 
 def redact(
     source: Path,
     target: Path,
     stretches: Sequence[tuple[float, float]],
-    advanced: Callable[[int], None] = _silent,
+    advanced: Callable[[int], None] = unheeded,
 ) -> None:
     """Write a copy of a video whose pictures are black, and whose sound is silent, in some stretches.
 
@@ -43,7 +53,7 @@ def redact(
 
     Args:
         source: the video.
-        target: the copy's place; its suffix is one of FORMATS.
+        target: the copy's place; its suffix tells the format.
         stretches: from, to, in seconds from the video's start, in any order; none for a mere copy.
         advanced: told how many more bytes of the source were read; in the end they are its size.
 
@@ -52,11 +62,7 @@ def redact(
         VideoError: the source cannot be read to its end, or the copy not be written.
         DiskSpaceError: there is no room for the copy.
     """
-    kind = FORMATS.get(target.suffix.lower())
-    if kind is None:
-        raise ConfigError(
-            f"a video cannot be written as {target.name}", hint="give it a name that ends with .mp4, .mov or .mkv"
-        )
+    kind = container_format(target)
     if target.exists() and source.exists() and target.samefile(source):
         raise ConfigError(f"{target} is the video itself", hint="write the copy to another file")
     first = _first_picture(source)
@@ -100,7 +106,8 @@ def _first_picture(path: Path) -> VideoFrame | None:
 
 @contextmanager
 def _written(target: Path) -> Iterator[Path]:
-    """A file beside the target that becomes the target when all went well, and else is gone."""
+    """A file beside the target that becomes the target when all went well, and else is gone; a link is followed."""
+    target = Path(os.path.realpath(target))
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         try:

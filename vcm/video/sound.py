@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from numpy.typing import NDArray
 
-    from vcm.video.source import Source
+    from vcm.video.decoding import Source
 
 _JITTER = 0.05
 """Seconds that a time stamp may be off before the sound is moved; containers round to milliseconds, and worse."""
