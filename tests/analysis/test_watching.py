@@ -185,7 +185,7 @@ def test_no_video(pipeline, refusal, project, film):
     made = pipeline('[pipeline.detectors.mine]\nkind = "word-list"\noptions.words = ["two"]\n')
     assert refusal(made.analyze)[2:] == ("no video to analyse", "name one: analyze(video)")
     assert refusal(made.analyze, "none.mp4")[1:] == (
-        "PERMISSION_ERROR",
+        "CONFIG_ERROR",
         "cannot read none.mp4: no such file or directory",
         "check that it is a file you may read",
     )

@@ -16,7 +16,7 @@ from vcm.core.reporter import Reporter
 from vcm.core.subtitles import Cue
 from vcm.core.wording import printable, system_reason
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
-from vcm.errors import CHECKSUM_MISMATCH, PERMISSION_ERROR, VcmError
+from vcm.errors import CHECKSUM_MISMATCH, CONFIG_ERROR, PERMISSION_ERROR, VcmError
 from vcm.store.hashing import WORTH_TELLING, Hasher
 from vcm.video.media import Frame, Request, Sound, Subtitles
 from vcm.video.reading import Video, open_video
@@ -192,6 +192,8 @@ def file_state(path: Path) -> tuple[int, int, int, int]:
     """
     try:
         status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _unreadable(path, system_reason(error), CONFIG_ERROR) from error
     except OSError as error:
         raise _unreadable(path, system_reason(error)) from error
     # Opening a pipe would wait for ever, and a device may have no end.
@@ -200,7 +202,5 @@ def file_state(path: Path) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _unreadable(path: Path, reason: str) -> VcmError:
-    return VcmError(
-        f"cannot read {path}: {reason}", error_code=PERMISSION_ERROR, hint="check that it is a file you may read"
-    )
+def _unreadable(path: Path, reason: str, error_code: str = PERMISSION_ERROR) -> VcmError:
+    return VcmError(f"cannot read {path}: {reason}", error_code=error_code, hint="check that it is a file you may read")
