@@ -55,8 +55,9 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
         video = opened.enter_context(open_video(path))
         outcomes, shown_to = [], defaultdict[Request, list[MadeDetector]](list)
         for made in detectors:
+            declared = made.declared
             skipped = made.skipped or _lacks(made.detector, video)
-            outcomes.append(Outcome(made.declared.name, made.declared.kind, made.declared.model, skipped))
+            outcomes.append(Outcome(declared.name, declared.kind, declared.model, skipped, declared.options))
             if made.detector is not None and skipped is None:
                 shown_to[request_of(made.detector)].append(made)
         announced = video.size if video.size > WORTH_TELLING else 0
