@@ -212,6 +212,7 @@ def test_an_optional_model_that_cannot_be_had(served, film, hub, vcm, manifest):
         "name": "more",
         "kind": "image-classification",
         "model": "spare",
+        "options": {"labels": ["fire"]},
         "status": "skipped",
         "reason": "its model spare is not installed",
     }
