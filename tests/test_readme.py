@@ -259,6 +259,34 @@ def cells(row: str) -> list[str]:
     return [re.findall(r"`([^`]+)`", first)[0], *rest]
 
 
+def test_the_first_lines_of_the_video_pipeline_install_what_the_template_needs(
+    project: Path, vcm: Callable[..., Result]
+) -> None:
+    install, init, analyze = (shlex.split(line, comments=True) for line in block("sh", "vcm analyze").splitlines())
+    assert vcm(*init[1:]).code == 0
+    manifest = parse_manifest((project / "models.toml").read_bytes(), vcm_version=VERSION)
+    assert {each.kind for each in manifest.detectors} == {"transformers", "word-list"}
+    assert install == ["pip", "install", ".[transformers]", "torch"]
+    assert vcm(*analyze[1:]).err.startswith("error: cannot read film.mp4: no such file")
+
+
+def test_the_detectors_of_the_readme_are_some() -> None:
+    manifest = parse_manifest(
+        b'[models]\nframes.repo = "a/b"\nminilm.repo = "a/c"\n'
+        + block("toml", "[pipeline.detectors.threats]").encode(),
+        vcm_version=VERSION,
+    )
+    assert "transformers" not in {each.kind for each in manifest.detectors}
+    for each in manifest.detectors:
+        table = Table(Document("models.toml", ""), ("pipeline", "detectors", each.name, "options"), dict(each.options))
+        if each.model is None:
+            find_kind(each.kind)(None, table)
+        else:
+            # Of all that could be wrong, only the model is.
+            with pytest.raises(ConfigError, match=r"model: missing"):
+                find_kind(each.kind)(None, table)
+
+
 def test_the_keys_of_the_report_are_documented() -> None:
     section = REFERENCE.partition("## The report")[2].partition("## Commands")[0]
     table = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
