@@ -180,7 +180,7 @@ def test_a_file_beside_the_video_that_cannot_be_read_is_an_error(clip) -> None:
 def test_subtitles_that_are_a_pipe_are_not_waited_for(clip) -> None:
     os.mkfifo(clip.with_suffix(".srt"))
     with pytest.raises(VideoError) as caught:
-        play(clip, Words())
+        play(clip, Subtitles())
     assert str(caught.value) == f"{clip.with_suffix('.srt')}: it is not a file"
     assert caught.value.hint == "remove it, or replace it by subtitles"
 

@@ -9,6 +9,7 @@ from typing import Any
 from vcm.analysis.report import segments_of
 from vcm.analysis.watching import changed, file_digest, file_state, told
 from vcm.core.reporter import Reporter
+from vcm.errors import ConfigError
 from vcm.video.redaction import container_format, redact
 
 
