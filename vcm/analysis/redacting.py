@@ -35,9 +35,14 @@ def write_redacted(path: Path, report: Mapping[str, Any], target: Path, reporter
         reporter: told of the bytes of the video that were read.
 
     Raises:
-        ConfigError: the target is the video itself, or is not called like a video.
+        ConfigError: no detector ran; the target is the video itself, or is not called like a video.
         VcmError: the video cannot be read, is another one by now, or the copy cannot be written.
     """
+    if all(detector["status"] == "skipped" for detector in report["detectors"]):
+        raise ConfigError(
+            f"no detector ran: nothing would be hidden in {target.name}",
+            hint="declare a detector for what the video has, or leave out --output",
+        )
     before = file_state(path)
     if file_digest(path) != report["video"]["sha256"]:
         raise changed(path)
