@@ -141,10 +141,21 @@ def test_a_detector_that_fails_is_named(body, reason, found, refusal):
     [
         ("return 7", "TypeError: int is no FrameDetector, SoundDetector or TextDetector"),
         ('raise RuntimeError("no GPU")', "RuntimeError: no GPU"),
-        ('return type("F", (FrameDetector,), {"every": 0, "look": print})()', "ValueError: 0 is no number of seconds"),
+        (
+            'return type("F", (FrameDetector,), {"every": 0, "look": print})()',
+            "ValueError: 0 is no number of seconds from 0.01 to 3600",
+        ),
         (
             'return type("S", (SoundDetector,), {"seconds": float("nan"), "listen": print})()',
-            "ValueError: nan is no number of seconds",
+            "ValueError: nan is no number of seconds from 0.01 to 600",
+        ),
+        (  # a day of sound would be in memory at once
+            'return type("S", (SoundDetector,), {"seconds": 86400, "listen": print})()',
+            "ValueError: 86400 is no number of seconds from 0.01 to 600",
+        ),
+        (
+            'return type("F", (FrameDetector,), {"every": 1e-320, "look": print})()',
+            "ValueError: 1e-320 is no number of seconds from 0.01 to 3600",
         ),
     ],
 )
