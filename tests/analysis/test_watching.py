@@ -309,8 +309,8 @@ def test_only_the_video_that_was_analysed_is_redacted(pipeline, film, project, r
     report = pipeline('[pipeline.detectors.mine]\nkind = "word-list"\noptions.words = ["one"]\n').analyze(film)
     notes = Notes()
     write_redacted(film, report, project / "out.mp4", notes)
-    assert notes.tasks == [("writing out.mp4", film.stat().st_size)]
-    assert notes.progress["film.mp4"] == film.stat().st_size
+    assert notes.tasks == [("hashing film.mp4", 0), ("writing out.mp4", film.stat().st_size)]
+    assert notes.progress["film.mp4"] == 2 * film.stat().st_size
     make_video(film, [(SECONDS, "blue")], tones=None, size=(64, 48))
     assert refusal(write_redacted, film, report, project / "again.mp4", notes)[1:] == (
         "CHECKSUM_MISMATCH",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.analysis.report import segments_of
-from vcm.analysis.watching import changed, file_digest, file_state, told
+from vcm.analysis.watching import changed, file_state, told, video_digest
 from vcm.core.reporter import Reporter
 from vcm.errors import ConfigError
 from vcm.video.redaction import FORMATS, redact
@@ -44,7 +44,7 @@ def write_redacted(path: Path, report: Mapping[str, Any], target: Path, reporter
             hint="declare a detector for what the video has, or leave out --output",
         )
     before = file_state(path)
-    if file_digest(path) != report["video"]["sha256"]:
+    if video_digest(path, before[2], reporter) != report["video"]["sha256"]:
         raise changed(path)
     stretches = [(segment.start, segment.end) for segment in segments_of(report)]
     with told(reporter, f"writing {target.name}", path.name, before[2]) as advanced:
