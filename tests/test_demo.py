@@ -37,6 +37,12 @@ def test_the_tour_shows_every_promise_and_leaves_nothing_behind(
         "Nothing to do: 2 models installed, no network used\n",
         "$ python program.py\nthe program runs on frames (2 files), whisper (2 files)\n",
         (
+            "$ vcm run -- python unchanged.py\n"
+            "vcm: offline, 2 locked repos: acme/frame-classifier@v1.0, acme/whisper-tiny@main; a client that cannot "
+            "connect asked for another: vcm add NAME REPO\n"
+            "found on the Hub: COMMIT config.json model.safetensors\n"
+        ),
+        (
             "$ python program.py\nvcm.errors.LockError: models.lock does not fit models.toml: a requirement has "
             "changed\nhint: run vcm lock\n[exit code 1]\n"
         ),

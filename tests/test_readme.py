@@ -11,13 +11,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from importlib import metadata
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Result
+from vcm.analysis.report import Outcome, Watched, make_report
+from vcm.core.fields import Document, Table
+from vcm.core.findings import Finding
+from vcm.core.lock import LockedModel
 from vcm.core.manifest import Requirement, parse_manifest
+from vcm.detectors.kinds import find_kind
+from vcm.errors import ConfigError
 from vcm.testing import HubSimulator
 from vcm.version import VERSION
 
@@ -26,6 +32,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README + REFERENCE, re.MULTILINE | re.DOTALL)
+
+FINDING = Finding("a", None, "x", 0.5, 0.0, 1.0)
 
 
 def block(language: str, containing: str) -> str:
@@ -107,7 +115,7 @@ def test_the_five_minutes(
     exec(compile(block("python", "vcm.gate()"), "README.md", "exec"), names)  # noqa: S102
     folder = names["folder"]
     assert isinstance(folder, Path)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "vocab.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files)
 
     shutil.rmtree(cache)
     assert vcm(*shlex.split(block("sh", "vcm sync --locked"), comments=True)[1:]).code == 0
@@ -215,17 +223,46 @@ def test_the_manifest_in_full_has_every_key_and_is_one() -> None:
         assert all(getattr(value, each.name) for each in fields(value))
 
 
-def test_every_kind_of_detector_and_every_task_is_in_the_tables() -> None:
-    pytest.importorskip("PIL")
-    from vcm.detectors.transformers_task import TASKS
+def test_every_kind_of_detector_and_option_is_in_the_tables_and_exists() -> None:
+    section = REFERENCE.partition("## Detectors")[2].partition("## The report")[0]
+    kinds, tasks, told = (
+        {row[0]: row for row in map(cells, table.splitlines()[2:])}
+        for table in re.findall(r"^\| (?:kind|task|option) \|.*\n(?:\|.*\n)+", section, re.MULTILINE)
+    )
+    assert set(kinds) == {each.name for each in entry_points(group="vcm.detectors")}
+    every = {name for row in (*kinds.values(), *tasks.values()) for name in re.findall(r"`([a-z]+)`", row[-1])}
+    assert every - {"task"} == set(told)
+    given = {"words": ["x"], "phrases": ["x"], "prompts": ["x", "y"], "prompt": "x", "labels": ["x"]}
+    for kind, task in [
+        *((kind, "") for kind in kinds if kind != "transformers"),
+        *(("transformers", t) for t in tasks),
+    ]:
+        cell = tasks[task][-1] + kinds[kind][-1] if task else kinds[kind][-1]
+        documented = set(re.findall(r"`([a-z]+)`", cell))
+        needed = {"task": task} | given if task else given
+        options = {name: value for name, value in needed.items() if name in documented} | {"nonsense": 1}
+        table = Table(Document("models.toml", ""), ("pipeline", "detectors", "a", "options"), options)
+        with pytest.raises(ConfigError) as caught:
+            find_kind(kind)(None, table)
+        assert set(caught.value.hint.removeprefix("allowed here: ").split(", ")) == documented, (kind, task)
 
-    section = REFERENCE.partition("## Detectors")[2].partition("\n## ")[0]
-    kinds, tasks = (re.findall(r"^\| `([a-z-]+)`", part, re.MULTILINE) for part in section.split("| task |"))
-    installed = {each.name for each in metadata.entry_points(group="vcm.detectors") if each.module.startswith("vcm.")}
-    assert set(kinds) == installed
-    assert set(tasks) == set(TASKS)
-    example = parse_manifest(block("toml", "[models.profanity]").encode(), vcm_version=VERSION)
-    assert {each.kind for each in example.detectors} <= installed
+
+def cells(row: str) -> list[str]:
+    first, *rest = row.strip("| ").split(" | ")
+    return [re.findall(r"`([^`]+)`", first)[0], *rest]
+
+
+def test_the_keys_of_the_report_are_documented() -> None:
+    section = REFERENCE.partition("## The report")[2].partition("## Commands")[0]
+    table = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
+    watched = Watched("a.mp4", "a", 1, 1.0, (("a.srt", "b"),), 0, (Outcome("a", "b", None, "why"),), (FINDING,))
+    model = LockedModel(name="m", source="huggingface", files=())
+    report = make_report(lock_sha256=None, verified=True, models=[model], watched=watched, gap=1)
+    assert list(table) == list(report)
+    for key, value in report.items():
+        inside = value[0] if isinstance(value, list) else value
+        for name in inside if isinstance(inside, dict) else ():
+            assert f"`{name}`" in table[key], (key, name)
 
 
 def test_the_hub_for_tests() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,20 @@ def found(kinds, pipeline, film) -> Callable[[str], Any]:
 def test_times_are_cut_to_the_video(found):
     findings = found("return [Match(cue.text, 0.5, cue.start - 3, cue.end)]")
     assert [(each["label"], each["start"], each["end"]) for each in findings] == [("one", 0.0, 2.0), ("two", 2.0, 6.0)]
+
+
+def test_what_lies_behind_a_duration_that_is_wrong_is_found(kinds, pipeline, project):
+    film = make_video(project / "film.mkv", [(SECONDS, "red")], None, size=(64, 48))
+    duration = b"\x44\x89\x88"  # a number of milliseconds follows
+    before, after = film.read_bytes().split(duration)
+    film.write_bytes(before + duration + struct.pack(">d", 2000.0) + after[8:])
+    body = 'return type("F", (FrameDetector,), {"look": lambda self, each: [Match("x", 1, each.start, each.end)]})()'
+    kinds(picture=body)
+
+    report = pipeline('[pipeline.detectors.mine]\nkind = "picture"\n').analyze(film)
+
+    assert report["video"]["duration"] == 2.0
+    assert [(each["start"], each["end"]) for each in report["segments"]] == [(0.0, SECONDS)]
 
 
 def test_what_lies_outside_the_video_is_left_out(found):
@@ -170,7 +185,7 @@ def test_no_video(pipeline, refusal, project, film):
     made = pipeline('[pipeline.detectors.mine]\nkind = "word-list"\noptions.words = ["two"]\n')
     assert refusal(made.analyze)[2:] == ("no video to analyse", "name one: analyze(video)")
     assert refusal(made.analyze, "none.mp4")[1:] == (
-        "PERMISSION_ERROR",
+        "CONFIG_ERROR",
         "cannot read none.mp4: no such file or directory",
         "check that it is a file you may read",
     )

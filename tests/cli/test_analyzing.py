@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -262,6 +263,19 @@ def test_what_is_wrong_is_said_before_anything_is_downloaded(served, film, hub, 
         ),
         (["--output", "film.mp4"], "film.mp4 is the video itself\nhint: choose another name for what is written\n"),
         (["-o", "./link"], "link is the video itself\nhint: choose another name for what is written\n"),
+        (["-o", "same"], "same is the video itself\nhint: choose another name for what is written\n"),
+        (
+            ["-o", "film.srt", "--format", "srt"],
+            "film.srt is read as the video's subtitles\nhint: choose a name that does not begin with film.\n",
+        ),
+        (
+            ["-o", "folder/../film.SRT"],
+            "folder/../film.SRT is read as the video's subtitles\nhint: choose a name that does not begin with film.\n",
+        ),
+        (
+            ["--output", "pipe.mp4"],
+            "pipe.mp4 is no regular file\nhint: name another: the copy is written to a file\n",
+        ),
         (["-o", "folder"], "folder is a folder\nhint: name a file in it\n"),
         (["-o", "no/report.json"], "no: no such folder\nhint: make it first, or name another\n"),
         (["-o", "x", "--output", "x"], "x cannot hold both the report and the video\nhint: choose two names\n"),
@@ -276,10 +290,28 @@ def test_places_and_formats_that_cannot_be_meant(arguments, message, film, vcm, 
     manifest('[pipeline.detectors.words]\nkind = "word-list"\noptions.words = ["x"]\n')
     (project / "folder").mkdir()
     (project / "link").symlink_to(film)
+    (project / "same").hardlink_to(film)
+    os.mkfifo(project / "pipe.mp4")
     before = film.read_bytes()
     result = vcm("analyze", "film.mp4", *arguments)
     assert (result.code, result.out, result.err) == (2, "", f"error: {message}")
     assert film.read_bytes() == before
+    assert film.with_suffix(".srt").read_text() == SUBTITLES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are no files there")
+def test_a_pipe_stays_one_and_links_are_followed(film, vcm_process, project, manifest):
+    manifest('[pipeline.detectors.words]\nkind = "word-list"\noptions.words = ["damn"]\n')
+    os.mkfifo(project / "pipe")
+    (project / "elsewhere").mkdir()
+    (project / "out.mp4").symlink_to("elsewhere/copy.mp4")
+    process = vcm_process("analyze", "film.mp4", "-o", "pipe", "--output", "out.mp4")
+    assert json.loads((project / "pipe").read_text())["segments"]
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "1 segment found: pipe and out.mp4\n")
+    assert (project / "pipe").is_fifo()
+    assert [each.name for each in (project / "elsewhere").iterdir()] == ["copy.mp4"]
+    assert (project / "out.mp4").is_symlink()
 
 
 def test_what_was_found_is_black_and_silent_in_the_copy(served, film, run, project):

@@ -160,7 +160,7 @@ def test_options_that_cannot_be_used(trained: Path, given: dict[str, Any], messa
 
 
 def test_a_model_is_needed() -> None:
-    assert refusal(None)[0] == f"{PLACE}: this kind of detector needs a model"
+    assert refusal(None)[0] == "models.toml: pipeline.detectors.it.model: missing: this kind of detector needs a model"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_vcm_s_own(kind: str) -> None:
 
     with pytest.raises(ConfigError) as caught:
         make(None, options())
-    assert str(caught.value).startswith("models.toml: pipeline.detectors.it.options")
+    assert str(caught.value).startswith("models.toml: pipeline.detectors.it.")
 
 
 def test_another_package_s(install: Install) -> None:

@@ -324,5 +324,5 @@ def test_a_model_is_needed() -> None:
     with pytest.raises(ConfigError) as caught:
         make(None, options(phrases=["a"]))
 
-    assert str(caught.value) == "models.toml: pipeline.detectors.it.options: this kind of detector needs a model"
+    assert str(caught.value) == "models.toml: pipeline.detectors.it.model: missing: this kind of detector needs a model"
     assert caught.value.hint == 'name one of the manifest: model = "…"'

@@ -56,8 +56,8 @@ def test_it_takes_no_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         make(tmp_path, options(words=["damn"]))
 
-    assert str(caught.value) == f"{PLACE}: this kind of detector takes no model"
-    assert caught.value.hint == "remove the key: model"
+    assert str(caught.value) == "models.toml: pipeline.detectors.it.model: this kind of detector takes no model"
+    assert caught.value.hint == "remove this key"
 
 
 def test_it_needs_no_library() -> None:

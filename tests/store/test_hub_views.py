@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -48,7 +49,11 @@ def temporary(tmp_path, monkeypatch):
 
 
 def held(hub: Path) -> dict[str, bytes]:
-    return {path.relative_to(hub).as_posix(): path.read_bytes() for path in hub.rglob("*") if path.is_file()}
+    found = {path.relative_to(hub).as_posix(): path.read_bytes() for path in hub.rglob("*") if path.is_file()}
+    listing = json.loads(found.pop(f"{REPO}/trees/{'1' * 40}.json"))
+    snapshot = f"{REPO}/snapshots/{'1' * 40}/"
+    assert {*listing["files"]} == {path.removeprefix(snapshot) for path in found if path.startswith(snapshot)}
+    return found
 
 
 def expected(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -123,6 +128,7 @@ SNAPSHOT = f"hub/{REPO}/snapshots/{'1' * 40}"
         lambda folder: linked(folder / SNAPSHOT / "config.json"),
         lambda folder: linked(folder / SNAPSHOT / "onnx"),
         lambda folder: linked(folder / "hub" / REPO / "refs"),
+        lambda folder: linked(folder / "hub" / REPO / "refs" / "main"),
         lambda folder: (folder / "hub" / REPO / "refs" / "main").write_text("1" * 40 + "\n"),
         lambda folder: (folder / "hub" / REPO / "refs" / "main").write_text("2" * 40),
         lambda folder: (folder / "hub" / REPO / "refs" / "v1").write_text("1" * 40),
@@ -138,6 +144,7 @@ def test_what_a_program_has_changed_is_nobodys(touch, opened, store, contents):
     assert {path.name for path in second.folder.iterdir()} == {"hub", "offered.txt"}
     assert held(second.hub) == expected(contents)
     assert {path.name for path in second.hub.iterdir()} == {REPO}
+    assert not any(path.is_symlink() for path in second.folder.rglob("*"))
 
 
 def other_bytes(path: Path) -> None:
@@ -289,6 +296,18 @@ def test_where_links_are_refused_it_stands_in_the_temporary_folder(
     view.close()
     assert not view.folder.exists()
     assert second.folder.exists()
+
+
+def test_nobody_else_enters_it_there_whatever_the_umask(opened, temporary, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "no")))
+    before = os.umask(0)
+    try:
+        view = opened()
+    finally:
+        os.umask(before)
+    (folder,) = temporary.iterdir()
+    assert view.folder.is_relative_to(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_where_locks_do_nothing_it_stands_in_the_temporary_folder(opened, store, temporary, monkeypatch):

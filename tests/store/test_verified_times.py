@@ -53,6 +53,16 @@ def now() -> int:
     return int(time.time())
 
 
+def test_absurd_ages_and_times_make_no_difference_to_what_is_right(snapshot, times, reads):
+    forever, never = 10**400, -(10**400)
+    assert reads(max_age=forever) == reads(max_age=float("inf")) == []
+    assert reads(max_age=never) == reads(max_age=float("nan")) == reads(max_age=-1) == ALL
+    absurd: object
+    for absurd in (forever, never, -1, 0.5, "now", None, [], True):
+        times(some=dict.fromkeys(ALL, absurd))
+        assert reads(max_age=HOUR) == ALL
+
+
 def test_a_new_snapshot_was_verified_when_it_was_built(snapshot, times, reads):
     assert set(times()) == set(ALL)
     assert all(now() - 60 < each <= now() for each in times().values())

@@ -122,6 +122,32 @@ def test_pictures_that_stay_are_shown_once_and_for_as_long_as_they_stay(tmp_path
     assert seen(path, 1.0)[:2] == [(0, 1, "red"), (1, 31, "green")]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_last_pictures_are_seen_whichever_stream_comes_first(tmp_path, suffix) -> None:
+    """A decoder holds some back until it is told that there are no more."""
+    scenes = [(1.8, "blue"), (0.2, "red")]
+    path = make_video(tmp_path / f"film{suffix}", scenes, [(0.0, 2.0, 440.0)], sound_first=True)
+    with av.open(str(path)) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "video"]
+    assert {start: colour for start, _, colour in seen(path, 0.1)}.items() >= {
+        (1.7, "blue"),
+        (1.8, "red"),
+        (1.9, "red"),
+    }
+    items = play(path, FramesEvery(0.1), SoundIn(1.0))
+    assert [colour(each) for each in items if isinstance(each, Frame)][-3:] == ["blue", "red", "red"]
+    assert loud([each for each in items if isinstance(each, Sound)]) == [pytest.approx((0.0, 2.0), abs=0.1)]
+
+
+def test_a_track_of_data_is_passed_over(clip, tmp_path) -> None:
+    """Telephones and cameras write where they were, and when."""
+    path = tmp_path / "data.mp4"
+    path.write_bytes(clip.read_bytes().replace(b"soun", b"meta").replace(b"mp4a", b"mett"))
+    with av.open(str(path)) as container:
+        assert container.streams.data
+    assert seen(path) == seen(clip)
+
+
 def test_only_sound_and_only_pictures(tmp_path) -> None:
     with open_video(make_video(tmp_path / "a.mp4", (), [(0, 1, 440)])) as video:
         assert (video.has_pictures, video.has_sound, video.has_subtitles) == (False, True, False)
@@ -149,6 +175,14 @@ def test_a_file_beside_the_video_that_cannot_be_read_is_an_error(clip) -> None:
     with pytest.raises(VideoError, match="line 1 should give a time") as caught:
         play(clip, Subtitles())
     assert caught.value.file == str(beside)
+
+
+def test_subtitles_that_are_a_pipe_are_not_waited_for(clip) -> None:
+    os.mkfifo(clip.with_suffix(".srt"))
+    with pytest.raises(VideoError) as caught:
+        play(clip, Subtitles())
+    assert str(caught.value) == f"{clip.with_suffix('.srt')}: it is not a file"
+    assert caught.value.hint == "remove it, or replace it by subtitles"
 
 
 def test_what_is_no_video(tmp_path) -> None:
@@ -245,6 +279,40 @@ def test_a_gap_in_the_sound_is_silence_and_long_ones_are_left_out(tmp_path) -> N
     sounds = play(path, SoundIn(1.0))
     assert [(each.start, each.end) for each in sounds] == [(0, 1), (1, 2), (30, 30.75)]
     assert loud(sounds) == [(0, 0.5), (1.5, 30.0), (30.25, 99.0)]  # what lies between 2 and 30 was not shown
+
+
+def test_pictures_without_time_stamps_come_in_their_order(tmp_path) -> None:
+    # An .avi has none, and H.264 is stored in another order than it is shown in.
+    path = make_video(tmp_path / "a.avi", [(0.2, "red"), (0.2, "blue"), (0.2, "green")] * 3, None)
+    frames = seen(path, 0.1)
+    assert [each for _, _, each in frames] == [each for each in ["red", "blue", "green"] * 3 for _ in range(2)]
+    assert frames[-1] == (1.9, 2.0, "green")
+
+
+def shifted(path: Path, target: Path, seconds: int) -> Path:
+    """The same packets, later; as Matroska, whose duration FFmpeg counts from zero."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as container:
+        streams = {each.index: container.add_stream_from_template(each) for each in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                for stamp in ("pts", "dts"):
+                    setattr(packet, stamp, getattr(packet, stamp) + round(seconds / packet.time_base))
+                packet.stream = streams[packet.stream_index]
+                container.mux(packet)
+    return target
+
+
+def test_matroska_whose_duration_counts_from_zero(tmp_path) -> None:
+    path = make_video(tmp_path / "a.mp4", [(1.5, "red"), (1.5, "blue")], [(1.0, 2.0, 440)])
+    late = shifted(path, tmp_path / "late.mkv", 50)
+    with open_video(late) as video:
+        assert video.duration == pytest.approx(53, abs=0.1)
+        sounds = [item for _, item in video.play([SoundIn(1.0)]) if isinstance(item, Sound)]
+        assert video.duration == pytest.approx(3, abs=0.1)
+        assert video.end == pytest.approx(3, abs=0.1)
+    assert loud(sounds) == [pytest.approx((1.0, 2.0), abs=0.06)]
+    # The sound starts first, a little: at 1.5 the last red is still there.
+    assert [each[2] for each in seen(late)][:6] == ["red"] * 4 + ["blue"] * 2
 
 
 def test_without_the_extra_the_error_says_what_to_install() -> None:

@@ -209,7 +209,7 @@ class AnalysisPipeline:
             folder = next((answer.path for answer in answers if answer.model.name == declared.model), None)
             made.append(make_detector(declared, folder, document))
             self._used.update((answer.model.name, answer.model) for answer in answers)
-        self._lock_sha256 = _file_digest(project.lock_path) if project and self._used else None
+        self._lock_sha256 = _file_digest(project.lock_path) if project and project.lock_path.exists() else None
         self._detectors = made
 
     def _looked_at_again(self, declared: DeclaredDetector) -> list[Checked]:

@@ -9,6 +9,7 @@ from typing import Any
 from vcm.analysis.report import segments_of
 from vcm.analysis.watching import changed, file_digest, file_state, told
 from vcm.core.reporter import Reporter
+from vcm.errors import ConfigError
 from vcm.video.redaction import container_format, redact
 
 
@@ -16,9 +17,11 @@ def check_target(target: Path) -> None:
     """Refuse a copy that could not be written, before the minutes that an analysis takes.
 
     Raises:
-        ConfigError: it is not called like a video that can be written.
+        ConfigError: it is not called like a video that can be written, or is a pipe or a device.
     """
     container_format(target)
+    if target.exists() and not target.is_file():
+        raise ConfigError(f"{target} is no regular file", hint="name another: the copy is written to a file")
 
 
 def write_redacted(path: Path, report: Mapping[str, Any], target: Path, reporter: Reporter) -> None:

@@ -5,7 +5,7 @@ same report. Keys are only ever added.
 
 ==================  ====================================================================================================
 ``report_version``  1
-``lock_sha256``     SHA-256 of ``models.lock``, as ``sha256sum`` prints it; null where no locked model ran
+``lock_sha256``     SHA-256 of ``models.lock``, as ``sha256sum`` prints it; null where there is none
 ``models_verified`` false where the check of the models was skipped
 ``video``           ``name``, ``sha256``, ``size`` (bytes), ``duration`` (seconds, or null), ``damaged_packets`` (what
                     was in them nobody has seen); ``subtitles``: ``name`` and ``sha256`` of each file beside it that

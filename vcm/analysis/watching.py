@@ -16,7 +16,7 @@ from vcm.core.reporter import Reporter
 from vcm.core.subtitles import Cue
 from vcm.core.wording import printable, system_reason
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
-from vcm.errors import CHECKSUM_MISMATCH, PERMISSION_ERROR, VcmError
+from vcm.errors import CHECKSUM_MISMATCH, CONFIG_ERROR, PERMISSION_ERROR, VcmError
 from vcm.store.hashing import WORTH_TELLING, Hasher
 from vcm.video.media import Frame, Request, Sound, Subtitles
 from vcm.video.reading import Video, open_video
@@ -64,7 +64,7 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
             sha256 = file_digest(path, hashed)
         read = texts if Subtitles() in shown_to else ()
         with told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
-            findings = tuple(_found(video, shown_to, advanced))
+            findings = tuple(_within(_found(video, shown_to, advanced), video))
         return Watched(
             name=path.name,
             sha256=sha256,
@@ -97,10 +97,24 @@ def _found(
             with blamed(declared):
                 matches = [_checked(match) for match in _shown(made.detector, item)]
             for match in matches:
-                # Subtitles may go on where the video has ended.
-                start, end = max(match.start, 0.0), min(match.end, video.duration or math.inf)
-                if start < end:
-                    yield Finding(declared.name, declared.model, printable(match.label), float(match.score), start, end)
+                yield Finding(
+                    declared.name,
+                    declared.model,
+                    printable(match.label),
+                    float(match.score),
+                    max(match.start, 0.0),
+                    match.end,
+                )
+
+
+def _within(findings: Iterable[Finding], video: Video) -> Iterator[Finding]:
+    """What is found before the video ends, for subtitles may go on; its end is where nothing more was decoded.
+
+    The duration that the file tells may be an estimate, and too short.
+    """
+    for each in list(findings):
+        if each.start < min(each.end, video.end):
+            yield Finding(**{**vars(each), "end": min(each.end, video.end)})
 
 
 def _shown(detector: Detector | None, item: Frame | Sound | Cue) -> Iterable[Match]:
@@ -178,6 +192,8 @@ def file_state(path: Path) -> tuple[int, int, int, int]:
     """
     try:
         status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _unreadable(path, system_reason(error), CONFIG_ERROR) from error
     except OSError as error:
         raise _unreadable(path, system_reason(error)) from error
     # Opening a pipe would wait for ever, and a device may have no end.
@@ -186,7 +202,5 @@ def file_state(path: Path) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _unreadable(path: Path, reason: str) -> VcmError:
-    return VcmError(
-        f"cannot read {path}: {reason}", error_code=PERMISSION_ERROR, hint="check that it is a file you may read"
-    )
+def _unreadable(path: Path, reason: str, error_code: str = PERMISSION_ERROR) -> VcmError:
+    return VcmError(f"cannot read {path}: {reason}", error_code=error_code, hint="check that it is a file you may read")

@@ -20,6 +20,7 @@ from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
 from vcm.core.plan import ALL_GROUPS, models_in_scope
 from vcm.core.segment_formats import edl, srt
+from vcm.core.subtitles import are_subtitles_of
 from vcm.core.wording import counted, did_you_mean
 from vcm.errors import ConfigError
 from vcm.store.files import disk_errors, replace_file
@@ -103,12 +104,17 @@ def _refuse_places(video: Path, report: Path | None, redacted: Path | None, form
     for place in (report, redacted):
         if place is None:
             continue
-        if place.resolve() == video.resolve():
+        if place.resolve() == video.resolve() or (place.exists() and video.exists() and place.samefile(video)):
             raise ConfigError(f"{place} is the video itself", hint="choose another name for what is written")
         if place.is_dir():
             raise ConfigError(f"{place} is a folder", hint="name a file in it")
         if not place.absolute().parent.is_dir():
             raise ConfigError(f"{place.parent}: no such folder", hint="make it first, or name another")
+        if are_subtitles_of(video.stem, place.name) and place.parent.resolve() == video.parent.resolve():
+            raise ConfigError(
+                f"{place} is read as the video's subtitles",
+                hint=f"choose a name that does not begin with {video.stem}.",
+            )
     if report is not None and redacted is not None and report.resolve() == redacted.resolve():
         raise ConfigError(f"{report} cannot hold both the report and the video", hint="choose two names")
 
@@ -165,4 +171,8 @@ def _put(text: str, report: Path | None) -> None:
         sys.stdout.write(text)
         return
     with disk_errors(report, hint="name another file with -o"):
-        replace_file(report, text.encode())
+        if report.exists() and not report.is_file():
+            # A device or a pipe, which a new file must not take the place of.
+            report.write_text(text, encoding="utf-8")
+        else:
+            replace_file(report, text.encode())

@@ -37,6 +37,16 @@ paths = vcm.gate()  # only the locked bytes get through
 print("the program runs on", ", ".join(f"{name} ({len(list(path.iterdir()))} files)" for name, path in paths.items()))
 """
 
+_UNCHANGED = """\
+import os
+from pathlib import Path
+
+# What from_pretrained("acme/whisper-tiny") does when it is offline.
+repo = Path(os.environ["HF_HUB_CACHE"], "models--acme--whisper-tiny")
+commit = (repo / "refs" / "main").read_text()
+print("found on the Hub:", commit[:12], *sorted(path.name for path in (repo / "snapshots" / commit).iterdir()))
+"""
+
 
 class _Unexpected(Exception):  # noqa: N818  (it is caught a few lines below, and never shown)
     """A step of the tour ended in another way than it should."""
@@ -56,7 +66,8 @@ class _Tour:
         """Show a command, run it, and show what it says."""
         print(f"$ {' '.join(words)}", flush=True)
         # The tour's own Python, so that it works without vcm or python on the PATH.
-        real = [sys.executable, *words[1:]] if words[0] == "python" else [sys.executable, "-m", *words]
+        words_run = [sys.executable if word == "python" else word for word in words]
+        real = words_run if words[0] == "python" else [sys.executable, "-m", *words_run]
         done = subprocess.run(  # noqa: S603  (commands of this file)
             real,
             cwd=self.folder,
@@ -115,13 +126,16 @@ def _walk(tour: _Tour) -> None:
     tour.say("4. A program with a gate starts only on the locked bytes.")
     tour.write("program.py", _PROGRAM)
     tour.run("python", "program.py")
-    tour.say("5. Somebody changes a requirement and forgets to lock: the program refuses to start.")
+    tour.say("5. One that knows nothing of vcm, and asks for models by their names on the Hub, gets those as well.")
+    tour.write("unchanged.py", _UNCHANGED)
+    tour.run("vcm", "run", "--", "python", "unchanged.py")
+    tour.say("6. Somebody changes a requirement and forgets to lock: the program refuses to start.")
     tour.change("models.toml", "~=1.0", "~=2.0")
     tour.run("python", "program.py", expect=1)
     tour.run("vcm", "check", expect=1)
     tour.run("vcm", "sync")
     tour.run("python", "program.py")
-    tour.say("6. A file of a model is changed behind everybody's back: caught, and repaired.")
+    tour.say("7. A file of a model is changed behind everybody's back: caught, and repaired.")
     path = Path(tour.run("vcm", "path", "whisper", "model.safetensors").strip())
     print(f"$ chmod u+w {path.name} && printf '!' >> {path.name}", flush=True)
     path.chmod(0o644)

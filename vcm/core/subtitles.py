@@ -23,6 +23,7 @@ UNKNOWN_LENGTH = 1.0
 LONGEST = 7 * 24 * 3600.0
 """Seconds beyond which a time is none."""
 
+_SUFFIXES = (".srt", ".vtt")
 _TIME = r"(?:(\d{1,9})\s?:\s?)?(\d{1,2})\s?:\s?(\d{1,2})(?:\s?[,.:]\s?(\d{1,9}))?"
 _TIMES = re.compile(rf"\s{{0,9}}{_TIME}\s{{0,9}}-{{1,2}}>\s{{0,9}}{_TIME}")
 # Bounded, so that no line takes longer than its length.
@@ -46,6 +47,16 @@ class Cue:
     start: float
     end: float
     text: str
+
+
+def are_subtitles_of(video: str, name: str) -> bool:
+    """Whether a file holds a video's subtitles, by its name.
+
+    Args:
+        video: the video's name without its suffix, ``talk``.
+        name: of a file in the same folder, ``talk.srt``, ``talk.en.vtt``.
+    """
+    return name.startswith(f"{video}.") and name.lower().endswith(_SUFFIXES)
 
 
 def read_subtitles(data: bytes, file: str) -> tuple[Cue, ...]:

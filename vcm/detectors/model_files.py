@@ -36,7 +36,7 @@ def model_folder(folder: Path | None, options: Table) -> Path:
     """
     if folder is None:
         raise options.document.error(
-            options.key, "this kind of detector needs a model", 'name one of the manifest: model = "…"'
+            _model_key(options), "missing: this kind of detector needs a model", 'name one of the manifest: model = "…"'
         )
     return folder
 
@@ -48,7 +48,11 @@ def no_model(folder: Path | None, options: Table) -> None:
         ConfigError: the detector names one.
     """
     if folder is not None:
-        raise options.document.error(options.key, "this kind of detector takes no model", "remove the key: model")
+        raise options.document.error(_model_key(options), "this kind of detector takes no model", "remove this key")
+
+
+def _model_key(options: Table) -> Key:
+    return (*options.key[:-1], "model")
 
 
 def read_model_file(folder: Path, path: str) -> Table | None:

@@ -45,6 +45,8 @@ class Runner:
             import torch
             from transformers import pipeline
 
+            _check_device(device)
+
             self.pipeline: Any = pipeline(
                 task,
                 model=str(folder),
@@ -73,6 +75,8 @@ class Runner:
     def _failing(self, what: str) -> Iterator[None]:
         try:
             yield
+        except ConfigError:
+            raise
         except Exception as error:
             why = f"{type(error).__name__}: {reason(error)}"
             raise ConfigError(f"transformers: the model {what}: {why}", hint=OTHER_MODEL) from error
@@ -123,6 +127,23 @@ def check_libraries() -> None:
             f'the kind of detector "{KIND}" needs torch, which is not installed',
             hint="install the torch that suits this machine: https://pytorch.org/get-started/locally",
         )
+
+
+def _check_device(device: str) -> None:
+    """Nothing, if torch can compute there.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:
+        raise ConfigError(
+            f'torch cannot use the device "{device}": {reason(error)}',
+            hint='leave the option device out, which is device = "cpu", or install the torch that suits this machine',
+        ) from error
 
 
 @contextmanager

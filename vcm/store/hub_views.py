@@ -2,12 +2,12 @@
 
     <cache>/hub-views/<unique>/hub/models--org--name/refs/<ref>                 the commit, without a line's end
     <cache>/hub-views/<unique>/hub/models--org--name/snapshots/<commit>/<path>  hard links to the snapshots' files
+    <cache>/hub-views/<unique>/hub/models--org--name/trees/<commit>.json        which files these are
     <cache>/hub-views/<unique>/offered.txt                                      what there is, for people
 
 ``<unique>`` is the name of the lease that the program holds. A program may write into its cache; no other ever sees
 that. A view whose lease nobody holds any more is the next program's, under the name of its own lease, if nothing in it
-is missing, other or more; else it is removed then, or by prune. There are no ``trees/``: with one, newer clients refuse
-a commit of which some files were not locked.
+is missing, other or more; else it is removed then, or by prune.
 
 Where the store cannot be written, or its files not be linked (a volume that is read-only, another user's store), the
 view stands in the temporary folder, below one folder for each user, and has symbolic links. So it does where locks do
@@ -126,6 +126,7 @@ def _content(view: HubView, store: Store) -> tuple[dict[str, bytes], dict[str, P
     texts, links = {OFFERED: view.text().encode()}, dict[str, Path]()
     for repo in view.repos:
         texts |= {f"hub/{repo.folder}/refs/{ref}": commit.encode() for ref, commit in repo.refs.items()}
+        texts |= {f"hub/{repo.folder}/trees/{commit}.json": text.encode() for commit, text in repo.listings.items()}
         for (commit, path), tree_digest in repo.files.items():
             links[f"hub/{repo.folder}/snapshots/{commit}/{path}"] = store.snapshots.path(tree_digest) / path
     return texts, links
@@ -166,9 +167,14 @@ def _holds(folder: Path, texts: dict[str, bytes], links: dict[str, Path]) -> boo
             parent = parent.rpartition("/")[0]
     return (
         found == wanted
-        and all(read_small(folder / path, len(data)) == data for path, data in texts.items())
+        and all(_is_text(folder / path, data) for path, data in texts.items())
         and all(os.path.samestat(os.lstat(f"{folder}/{path}"), source.lstat()) for path, source in links.items())
     )
+
+
+def _is_text(path: Path, data: bytes) -> bool:
+    # A link may lead to something else by the time the program reads it.
+    return not path.is_symlink() and read_small(path, len(data)) == data
 
 
 def _fill(folder: Path, texts: dict[str, bytes], links: dict[str, Path], link: Callable[[Path, Path], object]) -> None:
@@ -201,14 +207,14 @@ def discard_view(root: Path, name: str) -> None:
 
 
 def _private_root() -> Path:
-    """A folder of this user in the temporary one, that nobody else can write."""
+    """A folder of this user in the temporary one, that nobody else can enter: the umask may let all write below it."""
     import tempfile
 
     user = os.getuid() if hasattr(os, "getuid") else None
     folder = Path(tempfile.gettempdir(), "vcm" if user is None else f"vcm-{user}")
     with suppress(FileExistsError):
-        folder.mkdir(0o755)
+        folder.mkdir(0o700)
     status = folder.lstat()
     # Its name can be guessed: somebody else may have made it, or a link.
-    is_ours = stat.S_ISDIR(status.st_mode) and (user is None or (status.st_uid == user and not status.st_mode & 0o022))
+    is_ours = stat.S_ISDIR(status.st_mode) and (user is None or (status.st_uid == user and not status.st_mode & 0o077))
     return folder if is_ours else Path(tempfile.mkdtemp(prefix="vcm-"))

@@ -362,9 +362,10 @@ def _holds(row: Row | None, stamp: Stamp, max_age: float | None) -> bool:
         return False
     if max_age is None:
         return True
-    # A clock that was set back since keeps nothing alive.
+    # A clock that was set back since keeps nothing alive. An age may be a whole number that no float can hold, and the
+    # time of a record that nobody here has written, too: the two are only compared.
     now = time.time()
-    return len(row) > len(stamp) and isinstance(row[3], int) and now - max_age < row[3] <= now
+    return len(row) > len(stamp) and isinstance(row[3], int) and 0 <= row[3] <= now and now - row[3] < max_age
 
 
 def _size_text(stamp: Stamp) -> str:

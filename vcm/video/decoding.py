@@ -180,6 +180,10 @@ class Source:
     def _check_end(self) -> None:
         if self.duration is None:
             return
+        start = float(self._start)
+        if self._container.format.name.startswith("matroska") and 0 < start < self.duration - self.end + MOST_MISSING:
+            # Some writers of Matroska count the duration from zero, others from the first time stamp.
+            self.duration -= start
         if self.duration - self.end > max(MOST_MISSING, self.duration / 100):
             raise self.error(f"it ends after {self.end:.1f} s, but should last {self.duration:.1f} s")
         self.end = max(self.end, self.duration)
@@ -194,6 +198,9 @@ class _Decoder:
         self._packets = self._damaged = self._items = 0
         self._last: float | None = None
         self._expected = 0.0
+        # Of the presentation and the decoding time stamps: the last, and how many did not lie after it.
+        self._stamps: list[int | None] = [None, None]
+        self._faults = [0, 0]
 
     def items(self, packet: Packet[Stream]) -> Iterator[tuple[float, Item]]:
         """What a packet holds."""
@@ -228,7 +235,7 @@ class _Decoder:
             yield self._source.seconds(packet.pts, packet.time_base), found
 
     def _time(self, frame: VideoFrame | AudioFrame) -> float:
-        stamp = frame.pts if frame.pts is not None else frame.dts
+        stamp = self._stamp(frame)
         time = self._expected if stamp is None else self._source.seconds(stamp, frame.time_base)
         if self._last is not None and not self._last - MOST_BACKWARDS <= time <= self._last + MOST_FORWARDS:
             raise self._source.error(
@@ -240,6 +247,20 @@ class _Decoder:
         self._expected = time + _length(frame, self.stream)
         self._source.end = max(self._source.end, self._expected)
         return time
+
+    def _stamp(self, frame: VideoFrame | AudioFrame) -> int | None:
+        """The one of a frame's two time stamps that is true; None where it has none that is.
+
+        Frames come in the order of their times. AVI knows no time stamps, and those of presentation that FFmpeg makes
+        up for H.264 go forth and back. Source: guess_correct_pts in FFmpeg's libavcodec/decode.c.
+        """
+        for number, stamp in enumerate((frame.pts, frame.dts)):
+            last = self._stamps[number]
+            if stamp is not None:
+                self._faults[number] += last is not None and stamp <= last
+                self._stamps[number] = stamp
+        by_decoding = self._faults[0] > self._faults[1] and self._stamps[1] is not None
+        return frame.dts if by_decoding or frame.pts is None else frame.pts
 
     def _count(self) -> None:
         self._damaged += 1

@@ -39,7 +39,6 @@ class Video:
     Attributes:
         path: as it was given.
         size: bytes.
-        duration: seconds; None where the file does not say.
         has_pictures: whether there is anything to see; a cover is nothing.
         has_sound: whether there is anything to hear.
         has_subtitles: whether there are subtitles that are text, in it or beside it.
@@ -51,10 +50,19 @@ class Video:
         self._beside = beside(source.path)
         self.path = source.path
         self.size = source.size
-        self.duration = source.duration
         self.has_pictures = source.pictures is not None
         self.has_sound = source.sound is not None
         self.has_subtitles = bool(source.texts or self._beside)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, as the file has it; None where it does not say."""
+        return self._source.duration
+
+    @property
+    def end(self) -> float:
+        """Seconds after which there is nothing more to see or hear; known when it was played."""
+        return self._source.end
 
     @property
     def damaged(self) -> int:

@@ -106,7 +106,8 @@ def _first_picture(path: Path) -> VideoFrame | None:
 
 @contextmanager
 def _written(target: Path) -> Iterator[Path]:
-    """A file beside the target that becomes the target when all went well, and else is gone."""
+    """A file beside the target that becomes the target when all went well, and else is gone; a link is followed."""
+    target = Path(os.path.realpath(target))
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         try:

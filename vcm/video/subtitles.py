@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcm.core.subtitles import Cue, ass_text, read_subtitles, shown_until
+from vcm.core.subtitles import Cue, are_subtitles_of, ass_text, read_subtitles, shown_until
 from vcm.errors import VideoError
 
 if TYPE_CHECKING:
     from av.subtitles.subtitle import SubtitleSet
 
-_SUFFIXES = (".srt", ".vtt")
 _MOST_BYTES = 32 * 1024**2
 
 
 def beside(video: Path) -> tuple[Path, ...]:
     """The files with a video's subtitles: for ``talk.mp4`` ``talk.srt``, ``talk.en.vtt`` and the like."""
-    stem = video.stem + "."
     try:
         names = sorted(each.name for each in video.parent.iterdir())
     except OSError as error:
         raise _unreadable(video.parent, error) from error
-    return tuple(
-        video.with_name(name) for name in names if name.startswith(stem) and Path(name).suffix.lower() in _SUFFIXES
-    )
+    return tuple(video.with_name(name) for name in names if are_subtitles_of(video.stem, name))
 
 
 def read_beside(path: Path) -> tuple[Cue, ...]:
@@ -35,7 +32,11 @@ def read_beside(path: Path) -> tuple[Cue, ...]:
         VideoError: it cannot be read, or holds no subtitles.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        found = path.stat()
+        # Opening a pipe would wait for ever.
+        if not stat.S_ISREG(found.st_mode):
+            raise VideoError("it is not a file", hint="remove it, or replace it by subtitles", file=str(path))
+        if found.st_size > _MOST_BYTES:
             raise VideoError("it is too large for subtitles", hint="remove or replace the file", file=str(path))
         data = path.read_bytes()
     except OSError as error:
