@@ -26,7 +26,7 @@ ALLOWED = {
     "enforce": {"session", "resolve", "store", "settings", "core", "errors"},
     "video": {"core", "errors"},
     "detectors": {"video", "core", "errors"},
-    "analysis": {"detectors", "video", "enforce", "store", "settings", "core", "errors", "version"},
+    "analysis": {"detectors", "video", "enforce", "store", "core", "errors"},
     "testing": set(),
     "cli": {"analysis", "enforce", "session", "install", "store", "settings", "core", "errors", "version", "testing"},
     "__init__": {"analysis", "enforce", "downloader", "resolve", "store", "core", "errors", "version"},
@@ -103,6 +103,17 @@ def test_imports_go_in_one_direction(path: Path) -> None:
                 assert top not in PURE - VALUES.get(path.name, set()), f"{path}:{line}: the rules import {module}"
             if package == "testing":
                 assert top in sys.stdlib_module_names, f"{path}:{line}: the simulator needs {module}"
+
+
+def test_no_permission_is_left_over() -> None:
+    used = {
+        (package_of(path), module.removeprefix("vcm.").partition(".")[0])
+        for path in MODULES
+        for module, _ in imports(path)
+    }
+    granted = {(package, module) for package, modules in ALLOWED.items() for module in modules}
+    granted |= {(package, module) for module, packages in OUTSIDE.items() for package in packages}
+    assert granted - used == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

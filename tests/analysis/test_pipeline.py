@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from vcm import AnalysisPipeline, Config, ModelManager, ModelsConfig, ModelSource, load_config
-from vcm.core.manifest import Detector
+from vcm.core.manifest import DeclaredDetector
 
 DETECTORS = """
 [models.frames]
@@ -209,7 +209,7 @@ def test_a_model_for_another_system(lock, refusal):
 
 def test_a_name_that_nobody_knows(lock, refusal):
     config = lock()
-    config.detectors = (Detector(name="faces", kind="image", model="frmaes", options={}),)
+    config.detectors = (DeclaredDetector(name="faces", kind="image", model="frmaes", options={}),)
     assert refusal(AnalysisPipeline(config).verify_models, download=True)[2] == (
         'a detector needs the model "frmaes", which is not declared for this machine, did you mean "frames"?'
     )

@@ -9,7 +9,7 @@ import pytest
 from vcm.core.manifest import (
     CHECKSUM_LENGTHS,
     Checksum,
-    Detector,
+    DeclaredDetector,
     Manifest,
     Requirement,
     parse_checksum,
@@ -124,10 +124,10 @@ def test_every_key_is_read():
         cache_dir="~/models",
         disk_headroom=3.0,
         detectors=(
-            Detector(
+            DeclaredDetector(
                 name="nudity", kind="onnx-frames", model="frames", options={"threshold": 0.5, "labels": ["a", "b"]}
             ),
-            Detector(name="words", kind="words", model=None, options={}),
+            DeclaredDetector(name="words", kind="words", model=None, options={}),
         ),
     )
 

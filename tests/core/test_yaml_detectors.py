@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vcm.core.manifest import Detector
+from vcm.core.manifest import DeclaredDetector
 from vcm.core.yaml_config import YamlModels, parse_yaml_application
 from vcm.errors import ConfigError
 
@@ -37,7 +37,7 @@ detectors:
 """
 
 
-def parsed(text: str) -> tuple[Detector, ...]:
+def parsed(text: str) -> tuple[DeclaredDetector, ...]:
     return parse_yaml_application(text.encode(), "config.yaml")[1]
 
 
@@ -52,7 +52,7 @@ def test_detectors() -> None:
     assert parse_yaml_application(text.encode(), "config.yaml") == (
         YamlModels(),
         (
-            Detector(
+            DeclaredDetector(
                 name="scenes",
                 kind="clip",
                 model="openai/clip-vit-base-patch32",
@@ -63,10 +63,10 @@ def test_detectors() -> None:
                     "prompts": [{"category": "Violence", "text": ["a fight", "blood: much"]}],
                 },
             ),
-            Detector(
+            DeclaredDetector(
                 name="words", kind="speech-profanity", model="profanity-detector", options={"languages": ["en", "es"]}
             ),
-            Detector(name="plain", kind="mock", model=None, options={}),
+            DeclaredDetector(name="plain", kind="mock", model=None, options={}),
         ),
     )
 
@@ -170,7 +170,7 @@ TOKENS = "type name model enabled : - &a *a [ ] { } , << !!int !!binary | > \" '
 FRAGMENTS = st.lists(st.sampled_from([*TOKENS.split(), "\n", "  ", " "]), max_size=30).map("".join)
 
 
-def outcome(text: str) -> tuple[Detector, ...] | ConfigError:
+def outcome(text: str) -> tuple[DeclaredDetector, ...] | ConfigError:
     try:
         return parsed(text)
     except ConfigError as error:
@@ -198,4 +198,4 @@ OPTIONS = st.dictionaries(
 def test_what_another_program_writes_is_read_back(name: str, kind: str, model: str | None, options: Any) -> None:
     written = {"name": name, "type": kind, "model_name": model, **options}
     text = yaml.safe_dump({"detectors": [written]}, allow_unicode=True)
-    assert parsed(text) == (Detector(name=name, kind=kind, model=model, options=options),)
+    assert parsed(text) == (DeclaredDetector(name=name, kind=kind, model=model, options=options),)

@@ -10,7 +10,7 @@ import platformdirs
 import pytest
 
 from vcm import AnalysisPipeline, ModelManager, ModelSource, load_config
-from vcm.core.manifest import Detector
+from vcm.core.manifest import DeclaredDetector
 
 LLAVA = b"llava" * 5000
 PROFANITY = b"profanity" * 1000
@@ -88,13 +88,13 @@ def test_the_configuration(write, cache, hub):
     ]
     assert config.project is None
     assert config.detectors == (
-        Detector(
+        DeclaredDetector(
             name="scenes",
             kind="llava",
             model="llava-7b",
             options={"categories": ["Nudity", "Violence"], "prompt_file": "prompts/llava.txt"},
         ),
-        Detector(
+        DeclaredDetector(
             name="words", kind="speech-profanity", model="profanity-detector", options={"categories": ["Profanity"]}
         ),
     )

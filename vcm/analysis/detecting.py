@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vcm.core import manifest
 from vcm.core.fields import Document, Table
+from vcm.core.manifest import FILE_NAME, DeclaredDetector
 from vcm.core.records import record
 from vcm.detectors.base import Detector, FrameDetector, SoundDetector, TextDetector
 from vcm.detectors.kinds import find_kind
@@ -39,12 +39,12 @@ class MadeDetector:
         skipped: why it is None.
     """
 
-    declared: manifest.Detector
+    declared: DeclaredDetector
     detector: Detector | None
     skipped: str | None = None
 
 
-def check_detectors(detectors: Sequence[manifest.Detector]) -> None:
+def check_detectors(detectors: Sequence[DeclaredDetector]) -> None:
     """Find the kinds of detectors, before anything is downloaded or built for them.
 
     Raises:
@@ -54,13 +54,13 @@ def check_detectors(detectors: Sequence[manifest.Detector]) -> None:
         raise ConfigError(
             "there is no detector to run",
             details=_EXAMPLE,
-            hint=f"declare one in {manifest.FILE_NAME}, such as this one, or see vcm init --template video-censor",
+            hint=f"declare one in {FILE_NAME}, such as this one, or see vcm init --template video-censor",
         )
     for each in detectors:
         find_kind(each.kind)
 
 
-def make_detector(declared: manifest.Detector, folder: Path | None, document: Document) -> MadeDetector:
+def make_detector(declared: DeclaredDetector, folder: Path | None, document: Document) -> MadeDetector:
     """A detector, on its model.
 
     Args:
@@ -103,7 +103,7 @@ def _interval(seconds: float, most: float) -> float:
 
 
 @contextmanager
-def blamed(declared: manifest.Detector) -> Iterator[None]:
+def blamed(declared: DeclaredDetector) -> Iterator[None]:
     """Turn whatever goes wrong in a detector into an error that names it.
 
     Raises:

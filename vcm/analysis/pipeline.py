@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 from vcm.analysis.report import make_report
 from vcm.core.fields import Document
 from vcm.core.lock import LockedModel
-from vcm.core.manifest import FILE_NAME, Detector
+from vcm.core.manifest import FILE_NAME, DeclaredDetector
 from vcm.core.reporter import Reporter
 from vcm.core.wording import counted, did_you_mean, listed
 from vcm.enforce.config import Config
@@ -212,7 +212,7 @@ class AnalysisPipeline:
         self._lock_sha256 = _file_digest(project.lock_path) if project and project.lock_path.exists() else None
         self._detectors = made
 
-    def _looked_at_again(self, declared: Detector) -> list[Checked]:
+    def _looked_at_again(self, declared: DeclaredDetector) -> list[Checked]:
         """A detector's model and what that pulls in, as they are now: installed and unchanged, or optional and absent.
 
         Minutes may have gone by since the gate, and what is loaded now is what counts.

@@ -102,7 +102,7 @@ class Requirement:
 
 
 @record(frozen=True, kw_only=True)
-class Detector:
+class DeclaredDetector:
     """One ``[pipeline.detectors.NAME]``: a kind of detector, its model's name and its options."""
 
     name: str
@@ -121,7 +121,7 @@ class Manifest:
     endpoint: str | None = None
     cache_dir: str | None = None
     disk_headroom: float = DEFAULT_HEADROOM
-    detectors: tuple[Detector, ...] = ()
+    detectors: tuple[DeclaredDetector, ...] = ()
     merge_gap: float = DEFAULT_MERGE_GAP
     policy: Policy = Policy()
 
@@ -302,7 +302,7 @@ def _pattern(text: str) -> None:
         raise ValueError("a pattern is a gitignore-style glob, such as '*.onnx' or 'fp16/**'")
 
 
-def _detectors(pipeline: Table, models: tuple[Requirement, ...]) -> tuple[Detector, ...]:
+def _detectors(pipeline: Table, models: tuple[Requirement, ...]) -> tuple[DeclaredDetector, ...]:
     tables = pipeline.table("detectors")
     known = {model.name for model in models}
     detectors = []
@@ -316,7 +316,7 @@ def _detectors(pipeline: Table, models: tuple[Requirement, ...]) -> tuple[Detect
                 f"declare it: vcm add {model} NAMESPACE/NAME",
             )
         detectors.append(
-            Detector(name=name, kind=table.required_text("kind"), model=model, options=table.values("options"))
+            DeclaredDetector(name=name, kind=table.required_text("kind"), model=model, options=table.values("options"))
         )
         table.finish()
     return tuple(detectors)

@@ -36,7 +36,7 @@ from yaml.constructor import ConstructorError, SafeConstructor
 
 from vcm.core import names
 from vcm.core.fields import Document, Key, Table, decoded, shown
-from vcm.core.manifest import CHECKSUM_LENGTHS, Checksum, Detector, parse_checksum
+from vcm.core.manifest import CHECKSUM_LENGTHS, Checksum, DeclaredDetector, parse_checksum
 from vcm.core.reference import file_name as name_in_url
 from vcm.core.wording import printable
 from vcm.errors import ConfigError
@@ -103,7 +103,7 @@ def parse_yaml_config(data: bytes, file_name: str) -> YamlModels:
         return _models(document, _root(document))
 
 
-def parse_yaml_application(data: bytes, file_name: str) -> tuple[YamlModels, tuple[Detector, ...]]:
+def parse_yaml_application(data: bytes, file_name: str) -> tuple[YamlModels, tuple[DeclaredDetector, ...]]:
     """The models section of a YAML file, and its detectors that are enabled, in the file's order.
 
     A detector may name a model that is no source: whether it can run then is for who runs it to say.
@@ -231,7 +231,7 @@ def _checksum(table: Table, name: str) -> Checksum:
         ) from None
 
 
-def _detectors(document: _YamlDocument, root: Node | None) -> tuple[Detector, ...]:
+def _detectors(document: _YamlDocument, root: Node | None) -> tuple[DeclaredDetector, ...]:
     section = _section(document, root, "detectors")
     if section is None:
         return ()
@@ -239,7 +239,7 @@ def _detectors(document: _YamlDocument, root: Node | None) -> tuple[Detector, ..
         raise document.error(("detectors",), "expected a list of detectors", "begin each with - and its type")
     # One for all of them: an alias may stand for very much.
     counter = iter(range(_MOST_VALUES))
-    detectors: dict[str, Detector] = {}
+    detectors: dict[str, DeclaredDetector] = {}
     for position, node in enumerate(section.value):
         key = ("detectors", position)
         document.lines[key] = node.start_mark.line + 1
@@ -254,7 +254,7 @@ def _detectors(document: _YamlDocument, root: Node | None) -> tuple[Detector, ..
     return tuple(detectors.values())
 
 
-def _detector(table: Table, values: dict[str, Any]) -> Detector | None:
+def _detector(table: Table, values: dict[str, Any]) -> DeclaredDetector | None:
     """The detector; None for one that is not enabled."""
     _refuse_unquoted(table, values, "type", "name", "model_name", "model")
     kind, name = table.required_text("type", names.line), table.required_text("name", names.line)
@@ -264,7 +264,7 @@ def _detector(table: Table, values: dict[str, Any]) -> Detector | None:
         raise table.error("model", 'stands beside "model_name", which names another', "keep one of the two")
     known = ("type", "name", "enabled", "model_name", "model")
     options = {key: value for key, value in values.items() if key not in known}
-    return Detector(name=name, kind=kind, model=model_name or model, options=options) if enabled else None
+    return DeclaredDetector(name=name, kind=kind, model=model_name or model, options=options) if enabled else None
 
 
 def _value(document: _YamlDocument, key: Key, node: Node, counter: Iterator[int]) -> Any:

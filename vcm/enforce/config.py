@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vcm.core.lock import LockedModel
-from vcm.core.manifest import DEFAULT_MERGE_GAP, FILE_NAME, Detector, Requirement
+from vcm.core.manifest import DEFAULT_MERGE_GAP, FILE_NAME, DeclaredDetector, Requirement
 from vcm.core.plan import in_scope
 from vcm.core.wording import system_reason
 from vcm.errors import ConfigError
@@ -69,7 +69,7 @@ class Config:
 
     models: ModelsConfig = field(default_factory=ModelsConfig)
     project: Path | None = None
-    detectors: tuple[Detector, ...] = ()
+    detectors: tuple[DeclaredDetector, ...] = ()
     roots: dict[str, str] = field(default_factory=dict)
     merge_gap: float = DEFAULT_MERGE_GAP
     video: Path | None = None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.lock import LockedFile
 from vcm.store.files import link_file, remove_folder, sync_folder
-from vcm.store.snapshots import Finding
 
 
 def fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], Path]) -> None:
@@ -32,24 +31,28 @@ def fill(folder: Path, files: Iterable[LockedFile], blob_path: Callable[[str], P
         sync_folder(folder / place)
 
 
-def mend(folder: Path, model: LockedModel, findings: Iterable[Finding], blob_path: Callable[[str], Path]) -> None:
-    """Put right what was found, and make it durable.
+def mend(folder: Path, wrong: Mapping[str, str | None], blob_path: Callable[[str], Path]) -> None:
+    """Put right what is wrong, and make it durable.
+
+    Args:
+        folder: the snapshot's.
+        wrong: by path, the SHA-256 of the file that belongs there; None where nothing does.
+        blob_path: where the blob of a SHA-256 is.
 
     Raises:
         FileNotFoundError: a blob is gone.
         OSError: the disk refused.
     """
-    digests = {file.path: file.sha256 for file in model.files}
     touched: set[Path] = set()
     # What does not belong there goes first: a file or link may stand where a folder is needed.
-    for finding in sorted(findings, key=lambda finding: finding.kind != "extra"):
-        target = folder / finding.path
+    for path, digest in sorted(wrong.items(), key=lambda each: each[1] is not None):
+        target = folder / path
         remove_folder(target)
         if os.path.lexists(target):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-        if finding.kind != "extra":
+        if digest is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            link_file(blob_path(digests[finding.path]), target)
+            link_file(blob_path(digest), target)
         touched.update(parent for parent in target.parents if parent == folder or folder in parent.parents)
     for each in touched:
         if each.is_dir():

@@ -215,7 +215,8 @@ class SnapshotStore:
         target.rename(hidden)
         try:
             try:
-                mend(hidden, model, findings, blob_path)
+                digests = {file.path: file.sha256 for file in model.files}
+                mend(hidden, {finding.path: digests.get(finding.path) for finding in findings}, blob_path)
             except BaseException:
                 # What is whole in it is of use to the next try.
                 with suppress(OSError):
