@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from av.subtitles.subtitle import SubtitleSet
     from av.video.frame import VideoFrame
 
+MOST_LETTERS = 100_000
+"""Of one subtitle. What detectors need for a text grows with it."""
+
 Shown = tuple[Request, Frame | Sound | Cue]
 
 
@@ -89,14 +92,15 @@ class Video:
         if Words() in requests:
             for path in self._beside:
                 yield from player.read(read_beside(path))
-        for stream, time, item in self._source.decode(player.streams, advanced):
-            if stream is self._source.pictures:
-                yield from player.show(item, time)  # type: ignore[arg-type]
-            elif stream is self._source.sound:
-                yield from player.sound(item, time)  # type: ignore[arg-type]
-            else:
-                yield from player.words(item, time)  # type: ignore[arg-type]
-        yield from player.rest()
+        with self._source.faults("its pictures or its sound make no sense"):
+            for stream, time, item in self._source.decode(player.streams, advanced):
+                if stream is self._source.pictures:
+                    yield from player.show(item, time)  # type: ignore[arg-type]
+                elif stream is self._source.sound:
+                    yield from player.sound(item, time)  # type: ignore[arg-type]
+                else:
+                    yield from player.words(item, time)  # type: ignore[arg-type]
+            yield from player.rest()
 
 
 class _Player:
@@ -133,6 +137,11 @@ class _Player:
 
     def read(self, cues: Collection[Cue] | Iterator[Cue]) -> Iterator[Shown]:
         for cue in cues:
+            if len(cue.text) > MOST_LETTERS:
+                raise self._source.error(
+                    f"a subtitle at {cue.start:.1f} s has {len(cue.text)} letters, which nobody can read",
+                    "remove or replace the subtitles",
+                )
             if self._new(cue):
                 yield Words(), cue
 
