@@ -57,7 +57,8 @@ def test_absurd_ages_and_times_make_no_difference_to_what_is_right(snapshot, tim
     forever, never = 10**400, -(10**400)
     assert reads(max_age=forever) == reads(max_age=float("inf")) == []
     assert reads(max_age=never) == reads(max_age=float("nan")) == reads(max_age=-1) == ALL
-    for absurd in (forever, never, -1, 0.5, "now", None, [], True):
+    times_of_no_clock: list[object] = [forever, never, -1, 0.5, "now", None, [], True]
+    for absurd in times_of_no_clock:
         times(some=dict.fromkeys(ALL, absurd))
         assert reads(max_age=HOUR) == ALL
 
