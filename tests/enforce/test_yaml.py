@@ -215,6 +215,15 @@ def test_mistakes_name_their_place(write, refusal, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("x" * 300 + ".yaml", "cannot read {}: file name too long"), ("x" * 300, "{}: this is not called models.toml")],
+)
+def test_names_that_no_disk_holds(name, problem, refusal, tmp_path):
+    path = tmp_path / name
+    assert refusal(load_config, path)[2] == problem.format(path)
+
+
 def test_a_folder_may_be_called_so(manifest, project, tmp_path):
     manifest("")
     project.rename(tmp_path / "models.yaml")

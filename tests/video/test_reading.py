@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -175,6 +176,31 @@ def test_a_file_beside_the_video_that_cannot_be_read_is_an_error(clip) -> None:
     with pytest.raises(VideoError, match="line 1 should give a time") as caught:
         play(clip, Subtitles())
     assert caught.value.file == str(beside)
+
+
+def test_a_subtitle_that_nobody_can_read_is_an_error(clip) -> None:
+    times = "1\n00:00:01,000 --> 00:00:02,000\n"
+    clip.with_suffix(".srt").write_text(times + "x" * 100_000)
+    assert [len(cue.text) for cue in play(clip, Subtitles()) if len(cue.text) > 99] == [100_000]
+    clip.with_suffix(".srt").write_text(times + "x " * 60_000)
+    with pytest.raises(VideoError) as caught:
+        play(clip, Subtitles())
+    assert str(caught.value) == f"{clip}: a subtitle at 1.0 s has 119999 letters, which nobody can read"
+    assert caught.value.hint == "remove or replace the subtitles"
+
+
+@pytest.mark.parametrize(
+    ("channels", "rate", "reason"), [(64, 48_000, "Invalid argument"), (1, 2**31 - 1, "Cannot allocate memory")]
+)
+def test_sound_that_cannot_be_brought_into_form_is_an_error(tmp_path, channels, rate, reason) -> None:
+    path = tmp_path / "sound.wav"
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2 % 2**32, channels * 2, 16)
+    data = bytes(400 * channels * 2)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+    with pytest.raises(VideoError) as caught:
+        play(path, SoundIn(1.0))
+    assert str(caught.value) == f"{path}: it is damaged at 0.0 s ({reason})"
 
 
 def test_subtitles_that_are_a_pipe_are_not_waited_for(clip) -> None:

@@ -91,13 +91,17 @@ def load_config(config_path: str | Path) -> Config:
         ConfigError: there is none, or it or its lock cannot be used.
     """
     given = Path(config_path).absolute()
-    if given.suffix.lower() in _YAML_SUFFIXES and not given.is_dir():
+    try:
+        is_folder = given.is_dir()
+    except OSError:
+        is_folder = False  # as of a name that is too long
+    if given.suffix.lower() in _YAML_SUFFIXES and not is_folder:
         return _read_yaml(given)
-    if not given.is_dir() and given.name != FILE_NAME:
+    if not is_folder and given.name != FILE_NAME:
         raise ConfigError(
             f"{given}: this is not called {FILE_NAME}", hint=f"name a {FILE_NAME}, its folder, or a .yaml file"
         )
-    project = Project(given if given.is_dir() else given.parent)
+    project = Project(given if is_folder else given.parent)
     manifest = project.manifest()
     settings = read_settings(
         manifest_endpoint=manifest.endpoint, manifest_cache_dir=manifest.cache_dir, project_dir=project.folder

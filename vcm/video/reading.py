@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from av.subtitles.subtitle import SubtitleSet
     from av.video.frame import VideoFrame
 
+MOST_LETTERS = 100_000
+"""Of one subtitle. What detectors need for a text grows with it."""
+
 Shown = tuple[Request, Frame | Sound | Cue]
 
 
@@ -139,6 +142,11 @@ class _Player:
 
     def read(self, cues: Collection[Cue] | Iterator[Cue]) -> Iterator[Shown]:
         for cue in cues:
+            if len(cue.text) > MOST_LETTERS:
+                raise self._source.error(
+                    f"a subtitle at {cue.start:.1f} s has {len(cue.text)} letters, which nobody can read",
+                    "remove or replace the subtitles",
+                )
             if self._new(cue):
                 yield Subtitles(), cue
 
