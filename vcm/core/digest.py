@@ -4,7 +4,10 @@ from __future__ import annotations
 
 try:
     # hashlib brings OpenSSL, which takes longer than hashing a lock; ``random`` avoids it in the same way.
-    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+    try:
+        from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:  # Python 3.11
+        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
 except ImportError:
     from hashlib import sha256
 
