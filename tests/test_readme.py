@@ -224,12 +224,19 @@ def test_the_manifest_in_full_has_every_key_and_is_one() -> None:
 
 
 def test_every_kind_of_detector_and_option_is_in_the_tables_and_exists() -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("PIL")
+    from vcm.detectors.transformers_task import TASKS
+
     section = REFERENCE.partition("## Detectors")[2].partition("## The report")[0]
     kinds, tasks, told = (
         {row[0]: row for row in map(cells, table.splitlines()[2:])}
         for table in re.findall(r"^\| (?:kind|task|option) \|.*\n(?:\|.*\n)+", section, re.MULTILINE)
     )
-    assert set(kinds) == {each.name for each in entry_points(group="vcm.detectors")}
+    installed = {each.name for each in entry_points(group="vcm.detectors") if each.module.startswith("vcm.")}
+    assert (set(kinds), set(tasks)) == (installed, set(TASKS))
+    example = parse_manifest(block("toml", "[models.profanity]").encode(), vcm_version=VERSION)
+    assert {each.kind for each in example.detectors} <= installed
     every = {name for row in (*kinds.values(), *tasks.values()) for name in re.findall(r"`([a-z]+)`", row[-1])}
     assert every - {"task"} == set(told)
     given = {"words": ["x"], "phrases": ["x"], "prompts": ["x", "y"], "prompt": "x", "labels": ["x"]}
@@ -250,6 +257,34 @@ def test_every_kind_of_detector_and_option_is_in_the_tables_and_exists() -> None
 def cells(row: str) -> list[str]:
     first, *rest = row.strip("| ").split(" | ")
     return [re.findall(r"`([^`]+)`", first)[0], *rest]
+
+
+def test_the_first_lines_of_the_video_pipeline_install_what_the_template_needs(
+    project: Path, vcm: Callable[..., Result]
+) -> None:
+    install, init, analyze = (shlex.split(line, comments=True) for line in block("sh", "vcm analyze").splitlines())
+    assert vcm(*init[1:]).code == 0
+    manifest = parse_manifest((project / "models.toml").read_bytes(), vcm_version=VERSION)
+    assert {each.kind for each in manifest.detectors} == {"transformers", "word-list"}
+    assert install == ["pip", "install", ".[transformers]", "torch"]
+    assert vcm(*analyze[1:]).err.startswith("error: cannot read film.mp4: no such file")
+
+
+def test_the_detectors_of_the_readme_are_some() -> None:
+    manifest = parse_manifest(
+        b'[models]\nframes.repo = "a/b"\nminilm.repo = "a/c"\n'
+        + block("toml", "[pipeline.detectors.threats]").encode(),
+        vcm_version=VERSION,
+    )
+    assert "transformers" not in {each.kind for each in manifest.detectors}
+    for each in manifest.detectors:
+        table = Table(Document("models.toml", ""), ("pipeline", "detectors", each.name, "options"), dict(each.options))
+        if each.model is None:
+            find_kind(each.kind)(None, table)
+        else:
+            # Of all that could be wrong, only the model is.
+            with pytest.raises(ConfigError, match=r"model: missing"):
+                find_kind(each.kind)(None, table)
 
 
 def test_the_keys_of_the_report_are_documented() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -46,9 +48,9 @@ def report(*findings: Finding, gap: float = 1.0, models=(FRAMES,), **changes: ob
 
 def test_a_report_in_full():
     outcomes = (
-        Outcome("scenes", "image-classification", "frames"),
+        Outcome("scenes", "image-classification", "frames", None, {"labels": ("fire",), "threshold": 0.5}),
         Outcome("talk", "transformers", "whisper", "its model whisper is not installed"),
-        Outcome("words", "word-list", None),
+        Outcome("words", "word-list", None, None, {"since": date(2026, 1, 2), "most": math.inf}),
     )
     document = report(
         Finding("words", None, "damn", 1.0, 7.25, 8.0),
@@ -90,15 +92,28 @@ def test_a_report_in_full():
             },
         ],
         "detectors": [
-            {"name": "scenes", "kind": "image-classification", "model": "frames", "status": "ran"},
+            {
+                "name": "scenes",
+                "kind": "image-classification",
+                "model": "frames",
+                "options": {"labels": ["fire"], "threshold": 0.5},
+                "status": "ran",
+            },
             {
                 "name": "talk",
                 "kind": "transformers",
                 "model": "whisper",
+                "options": {},
                 "status": "skipped",
                 "reason": "its model whisper is not installed",
             },
-            {"name": "words", "kind": "word-list", "model": None, "status": "ran"},
+            {
+                "name": "words",
+                "kind": "word-list",
+                "model": None,
+                "options": {"since": "2026-01-02", "most": "Infinity"},
+                "status": "ran",
+            },
         ],
         "findings": [
             {"detector": "scenes", "model": "frames", "label": "fire", "score": 0.9123, "start": 1.0, "end": 2.0},

@@ -141,10 +141,21 @@ def test_a_detector_that_fails_is_named(body, reason, found, refusal):
     [
         ("return 7", "TypeError: int is no FrameDetector, SoundDetector or TextDetector"),
         ('raise RuntimeError("no GPU")', "RuntimeError: no GPU"),
-        ('return type("F", (FrameDetector,), {"every": 0, "look": print})()', "ValueError: 0 is no number of seconds"),
+        (
+            'return type("F", (FrameDetector,), {"every": 0, "look": print})()',
+            "ValueError: 0 is no number of seconds from 0.01 to 3600",
+        ),
         (
             'return type("S", (SoundDetector,), {"seconds": float("nan"), "listen": print})()',
-            "ValueError: nan is no number of seconds",
+            "ValueError: nan is no number of seconds from 0.01 to 600",
+        ),
+        (  # a day of sound would be in memory at once
+            'return type("S", (SoundDetector,), {"seconds": 86400, "listen": print})()',
+            "ValueError: 86400 is no number of seconds from 0.01 to 600",
+        ),
+        (
+            'return type("F", (FrameDetector,), {"every": 1e-320, "look": print})()',
+            "ValueError: 1e-320 is no number of seconds from 0.01 to 3600",
         ),
     ],
 )
@@ -298,8 +309,8 @@ def test_only_the_video_that_was_analysed_is_redacted(pipeline, film, project, r
     report = pipeline('[pipeline.detectors.mine]\nkind = "word-list"\noptions.words = ["one"]\n').analyze(film)
     notes = Notes()
     write_redacted(film, report, project / "out.mp4", notes)
-    assert notes.tasks == [("writing out.mp4", film.stat().st_size)]
-    assert notes.progress["film.mp4"] == film.stat().st_size
+    assert notes.tasks == [("hashing film.mp4", 0), ("writing out.mp4", film.stat().st_size)]
+    assert notes.progress["film.mp4"] == 2 * film.stat().st_size
     make_video(film, [(SECONDS, "blue")], tones=None, size=(64, 48))
     assert refusal(write_redacted, film, report, project / "again.mp4", notes)[1:] == (
         "CHECKSUM_MISMATCH",

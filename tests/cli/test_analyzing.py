@@ -212,6 +212,7 @@ def test_an_optional_model_that_cannot_be_had(served, film, hub, vcm, manifest):
         "name": "more",
         "kind": "image-classification",
         "model": "spare",
+        "options": {"labels": ["fire"]},
         "status": "skipped",
         "reason": "its model spare is not installed",
     }
@@ -418,8 +419,24 @@ def test_ctrl_c(kinds, film, manifest, vcm_process, project):
 
     assert time.monotonic() - began < 1
     assert (process.returncode, out) == (130, "")
-    assert "Traceback" not in err
+    assert err.endswith("\ninterrupted\n")
     assert {path.name for path in project.iterdir()} == {"film.mp4", "film.srt", "looking", "models.toml"}
+
+
+def test_a_detector_that_has_nothing_to_look_at_is_named(film, manifest, vcm, project, monkeypatch):
+    monkeypatch.chdir(project)
+    manifest('[pipeline.detectors.swearing]\nkind = "word-list"\noptions.words = ["damn"]\n')
+    film.with_suffix(".srt").unlink()
+    result = vcm("analyze", "film.mp4", "-o", "report.json")
+    assert (result.code, result.out) == (0, "0 segments found, but 1 of 1 detector did not run: report.json\n")
+    result = vcm("analyze", "film.mp4", "-o", "report.json", "--output", "out.mp4")
+    note = "note: the detector swearing did not run: the video has no subtitles\n"
+    assert (result.code, result.out) == (2, "")
+    assert result.err.endswith(
+        note + "error: no detector ran: nothing would be hidden in out.mp4\n"
+        "hint: declare a detector for what the video has, or leave out --output\n"
+    )
+    assert sorted(each.name for each in project.iterdir()) == ["film.mp4", "models.toml", "report.json"]
 
 
 def test_the_genuine_sentence_model(film, genuine, hub, own_project, vcm, project):

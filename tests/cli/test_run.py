@@ -146,6 +146,19 @@ def test_download_models(wants_frames, vcm_run, hub, cache):
     assert again == Result(0, "", "")
 
 
+def test_what_is_declared_and_not_offered(hub, manifest, vcm, vcm_run):
+    hub.add_repo("acme/frames", FILES, commit=COMMIT)
+    hub.add_repo("acme/large", {"config.json": b"{}"})
+    manifest(
+        '[models.frames]\nrepo = "acme/frames"\n'
+        '[models.large]\nrepo = "acme/large"\ngroups = ["gpu"]\noptional = true\n'
+    )
+    assert vcm("sync").code == 0
+    assert vcm_run("true").err == OFFERED[:-1] + ", or vcm run --group gpu\n"
+    absent = "note: large: optional, and not installed: run vcm sync --group gpu\n"
+    assert vcm_run("--group", "gpu", "true").err == vcm_run("--all-groups", "true").err == absent + OFFERED
+
+
 def test_a_failed_download_does_not_start_the_program(locked, vcm, vcm_run, project, monkeypatch):
     monkeypatch.setenv("VCM_OFFLINE", "1")
     result = vcm_run("--download-models", "touch", project / "started")

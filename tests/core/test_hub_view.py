@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -54,26 +52,6 @@ def test_files_are_those_of_the_snapshot():
     (repo,) = make_hub_view([model]).repos
     assert repo.folder == "models--acme--frames"
     assert repo.files == {(ONE, path): model.tree_digest for path in ("config.json", "onnx/model.onnx")}
-
-
-def test_the_listing_names_what_is_locked_and_nothing_else():
-    small, large = LockedFile("config.json", 2, "a" * 64, "b" * 40), LockedFile("model.safetensors", 9, "c" * 64)
-    (repo,) = make_hub_view([replace(locked("frames"), files=(large, small))]).repos
-    assert {commit: json.loads(text) for commit, text in repo.listings.items()} == {
-        ONE: {
-            "format_version": 1,
-            "files": {
-                "config.json": {"size": 2, "blob_id": "b" * 40},
-                "model.safetensors": {
-                    "size": 9,
-                    # git hash-object of the pointer
-                    "blob_id": "d31bc509607865e6f949d332b2797d865df7aea1",
-                    "lfs_sha256": "c" * 64,
-                    "lfs_size": 9,
-                },
-            },
-        }
-    }
 
 
 def test_a_repo_without_a_namespace():
@@ -170,7 +148,7 @@ def test_the_summary():
     assert many.summary() == "6 locked repos: acme/m0@main, acme/m1@main, acme/m2@main, acme/m3@main and 2 more"
     assert not many.is_summed_up()
     assert make_hub_view([]).summary() == "0 locked repos: none"
-    nameless = HubView((ViewedRepo("a/b", {}, {(ONE, "x"): "0" * 64}, {}),))
+    nameless = HubView((ViewedRepo("a/b", {}, {(ONE, "x"): "0" * 64}),))
     assert nameless.summary() == "1 locked repo: a/b@111111111111"
 
 

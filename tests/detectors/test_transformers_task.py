@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from tests.detectors.conftest import options
 from tests.detectors.tiny_models import WHISPER_SECONDS, save_tiny_models
@@ -138,6 +139,19 @@ def test_pictures_and_prompts(tiny: Path) -> None:
         options(task="zero-shot-image-classification", prompts=["kill", "you"], labels=["you"], threshold=0),
     )
     assert list(scores(listed.look(Frame(0.0, 1.0, PIXELS)))) == ["you"]
+
+
+def test_prompts_are_read_once_and_not_for_every_picture(tiny: Path) -> None:
+    given = {"task": "zero-shot-image-classification", "prompts": ["kill", "you"], "threshold": 0}
+    detector: Any = make(tiny / "clip", options(**given))
+    plain = Runner(tiny / "clip", "zero-shot-image-classification", "cpu")
+    read: list[int] = []
+    detector.run.pipeline.model.text_model.encoder.register_forward_hook(lambda *_: read.append(1))
+    for pixels in (PIXELS, PIXELS[::-1, :40].copy()):
+        expected = plain(Image.fromarray(pixels), candidate_labels=["kill", "you"], hypothesis_template="{}")
+        found = scores(detector.look(Frame(0.0, 1.0, pixels)))
+        assert found == pytest.approx({each["label"]: each["score"] for each in expected}, abs=1e-6)
+    assert read == [1]
 
 
 def test_questions_about_pictures(tiny: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,14 @@ _EXAMPLE = (
     'kind = "word-list"',
     'options = { words = ["damn"] }',
 )
+
+
+LEAST_INTERVAL = 0.01
+"""Seconds that a detector may at least leave between what it is shown."""
+MOST_BETWEEN_FRAMES = 3600.0
+"""Seconds between two pictures."""
+MOST_SOUND = 600.0
+"""Seconds of sound at once; all of them are in memory, 64 kB each."""
 
 
 @record(frozen=True)
@@ -81,17 +88,17 @@ def request_of(detector: Detector) -> Request:
         ValueError: it wants that at no sensible interval.
     """
     if isinstance(detector, FrameDetector):
-        return FramesEvery(_interval(detector.every))
+        return FramesEvery(_interval(detector.every, MOST_BETWEEN_FRAMES))
     if isinstance(detector, SoundDetector):
-        return SoundIn(_interval(detector.seconds))
+        return SoundIn(_interval(detector.seconds, MOST_SOUND))
     if isinstance(detector, TextDetector):
         return Subtitles()
     raise TypeError(f"{type(detector).__name__} is no FrameDetector, SoundDetector or TextDetector")
 
 
-def _interval(seconds: float) -> float:
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"{seconds!r} is no number of seconds")
+def _interval(seconds: float, most: float) -> float:
+    if not LEAST_INTERVAL <= seconds <= most:
+        raise ValueError(f"{seconds!r} is no number of seconds from {LEAST_INTERVAL:g} to {most:g}")
     return float(seconds)
 
 

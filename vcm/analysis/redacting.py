@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vcm.analysis.report import segments_of
-from vcm.analysis.watching import changed, file_digest, file_state, told
+from vcm.analysis.watching import changed, file_state, told, video_digest
 from vcm.core.reporter import Reporter
 from vcm.errors import ConfigError
 from vcm.video.redaction import container_format, redact
@@ -34,11 +34,16 @@ def write_redacted(path: Path, report: Mapping[str, Any], target: Path, reporter
         reporter: told of the bytes of the video that were read.
 
     Raises:
-        ConfigError: the target is the video itself, or is not called like a video.
+        ConfigError: no detector ran; the target is the video itself, or is not called like a video.
         VcmError: the video cannot be read, is another one by now, or the copy cannot be written.
     """
+    if all(detector["status"] == "skipped" for detector in report["detectors"]):
+        raise ConfigError(
+            f"no detector ran: nothing would be hidden in {target.name}",
+            hint="declare a detector for what the video has, or leave out --output",
+        )
     before = file_state(path)
-    if file_digest(path) != report["video"]["sha256"]:
+    if video_digest(path, before[2], reporter) != report["video"]["sha256"]:
         raise changed(path)
     stretches = [(segment.start, segment.end) for segment in segments_of(report)]
     with told(reporter, f"writing {target.name}", path.name, before[2]) as advanced:

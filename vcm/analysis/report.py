@@ -11,7 +11,8 @@ same report. Keys are only ever added.
                     was in them nobody has seen); ``subtitles``: ``name`` and ``sha256`` of each file beside it that
                     was read
 ``models``          what ran: ``name``, ``version``, ``commit``, ``tree_digest``, ``repo``, ``url``; in name order
-``detectors``       ``name``, ``kind``, ``model``, ``status`` (``ran`` or ``skipped``), ``reason`` where it was skipped
+``detectors``       ``name``, ``kind``, ``model``, ``options`` (as configured), ``status`` (``ran`` or ``skipped``),
+                    ``reason`` where it was skipped
 ``findings``        ``detector``, ``model``, ``label``, ``score`` (0 to 1), ``start``, ``end`` (seconds); in time order
 ``segments``        ``start``, ``end``, ``labels``, ``detectors``, ``score``: findings that are not further apart than
                     ``merge-gap``, as one
@@ -20,6 +21,7 @@ same report. Keys are only ever added.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -66,12 +68,14 @@ class Outcome:
         kind: likewise.
         model: the name of its model, if it has one.
         skipped: why it did not run; None where it did.
+        options: likewise, as in the configuration.
     """
 
     name: str
     kind: str
     model: str | None
     skipped: str | None = None
+    options: Mapping[str, object] | None = None
 
 
 def make_report(
@@ -154,6 +158,8 @@ def _detector(outcome: Outcome) -> dict[str, Any]:
         "name": outcome.name,
         "kind": outcome.kind,
         "model": outcome.model,
+        # What JSON has no word for, such as a date or nan, is given as text.
+        "options": json.loads(json.dumps(dict(outcome.options or {}), default=str), parse_constant=str),
         "status": "ran" if outcome.skipped is None else "skipped",
         **reason,
     }

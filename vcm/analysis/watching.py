@@ -55,13 +55,12 @@ def watch(path: Path, detectors: Sequence[MadeDetector], reporter: Reporter) -> 
         video = opened.enter_context(open_video(path))
         outcomes, shown_to = [], defaultdict[Request, list[MadeDetector]](list)
         for made in detectors:
+            declared = made.declared
             skipped = made.skipped or _lacks(made.detector, video)
-            outcomes.append(Outcome(made.declared.name, made.declared.kind, made.declared.model, skipped))
+            outcomes.append(Outcome(declared.name, declared.kind, declared.model, skipped, declared.options))
             if made.detector is not None and skipped is None:
                 shown_to[request_of(made.detector)].append(made)
-        announced = video.size if video.size > WORTH_TELLING else 0
-        with told(reporter, f"hashing {path.name}", path.name, announced) as hashed:
-            sha256 = file_digest(path, hashed)
+        sha256 = video_digest(path, video.size, reporter)
         read = texts if Subtitles() in shown_to else ()
         with told(reporter, f"analysing {path.name}", path.name, video.size) as advanced:
             findings = tuple(_within(_found(video, shown_to, advanced), video))
@@ -166,6 +165,17 @@ def changed(path: Path) -> VcmError:
         error_code=CHECKSUM_MISMATCH,
         hint="run it again when nothing writes the video any more",
     )
+
+
+def video_digest(path: Path, size: int, reporter: Reporter) -> str:
+    """SHA-256 of a video, bare hex; told of where it takes a while.
+
+    Raises:
+        VcmError: it cannot be read.
+    """
+    announced = size if size > WORTH_TELLING else 0
+    with told(reporter, f"hashing {path.name}", path.name, announced) as advanced:
+        return file_digest(path, advanced)
 
 
 def file_digest(path: Path, advanced: Callable[[int], None] | None = None) -> str:

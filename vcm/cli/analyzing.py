@@ -87,7 +87,7 @@ def analyze(
         write_redacted(video, document, redacted, reporter)
     if report is not None:
         places = " and ".join(str(each) for each in (report, redacted) if each)
-        print(f"{counted(len(document['segments']), 'segment')} found: {places}")
+        print(f"{_outcome(document)}: {places}")
     return 0
 
 
@@ -164,6 +164,13 @@ def _text(document: Mapping[str, Any], form: str) -> str:
     if form == "json":
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
     return {"srt": srt, "edl": edl}[form](segments_of(document))
+
+
+def _outcome(document: Mapping[str, Any]) -> str:
+    """What was found, and whether all looked: no segments of a detector that did not run are no good news."""
+    found = f"{counted(len(document['segments']), 'segment')} found"
+    idle = sum(detector["status"] == "skipped" for detector in document["detectors"])
+    return f"{found}, but {idle} of {counted(len(document['detectors']), 'detector')} did not run" if idle else found
 
 
 def _put(text: str, report: Path | None) -> None:

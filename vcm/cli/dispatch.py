@@ -43,6 +43,9 @@ COMMANDS = {
     "cache": "cache",
     "demo": "demo",
 }
+# Those that fetch nothing, unless such an option makes them.
+_LOCAL = frozenset({"init", "check", "verify", "list", "show", "path", "run", "analyze", "cache"})
+_FETCHING = ("download_models", "repair")
 _registered: dict[str, typer.Typer] = {}
 
 
@@ -97,7 +100,9 @@ def command(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     def register(function: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> None:
-            raise typer.Exit(_run(functools.partial(function, *args, **kwargs), json=bool(kwargs.get("json"))))
+            fetches = name not in _LOCAL or any(kwargs.get(option) for option in _FETCHING)
+            action = functools.partial(function, *args, **kwargs)
+            raise typer.Exit(_run(action, json=bool(kwargs.get("json")), fetches=fetches))
 
         single = _registered[name] = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name)(guarded)
@@ -106,13 +111,15 @@ def command(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     return register
 
 
-def _run(action: Callable[[], int], *, json: bool) -> int:
+def _run(action: Callable[[], int], *, json: bool, fetches: bool) -> int:
     try:
         code = action()
         # Now, while an error of the output can still be told.
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("interrupted; what was downloaded is kept for the next run", file=sys.stderr)
+        print(
+            "interrupted; what was downloaded is kept for the next run" if fetches else "interrupted", file=sys.stderr
+        )
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has gone, as `vcm list | head` does: no error, and nobody to tell.

@@ -15,6 +15,8 @@ from vcm.cli import output
 from vcm.cli.context import AllGroups, Groups, chosen_groups, open_project, open_reporter, open_store, options
 from vcm.cli.dispatch import command
 from vcm.cli.interrupts import hand_over_signals
+from vcm.core.manifest import Manifest
+from vcm.core.plan import ALL_GROUPS
 from vcm.core.wording import system_reason
 from vcm.enforce import gate
 from vcm.errors import ConfigError
@@ -41,7 +43,8 @@ def run(
     project = open_project()
     manifest = project.manifest()
     store = open_store(project, manifest)
-    answers = gate.check(project, manifest, store, groups=chosen_groups(group, all_groups), reporter=open_reporter())
+    groups = chosen_groups(group, all_groups)
+    answers = gate.check(project, manifest, store, groups=groups, reporter=open_reporter())
     failing = [answer.error() for answer in answers if not answer.passes]
     for error in failing:
         output.print_error(error)
@@ -53,12 +56,19 @@ def run(
     from vcm.enforce.hub_view import prepare
 
     prepared = prepare(project, store, answers)
-    for text in prepared.view.notices:
+    absent = [
+        f"{answer.model.name}: optional, and not installed: {answer.error().hint}"
+        for answer in answers
+        if answer.findings
+    ]
+    for text in (*prepared.view.notices, *absent):
         print(f"note: {text}", file=sys.stderr)
     if not options().quiet:
         more = "" if prepared.view.is_summed_up() else f" ({prepared.opened.offered})"
         # Clients that are offline on purpose say that they cannot connect.
-        advice = "a client that cannot connect asked for another: vcm add NAME REPO"
+        advice = (
+            f"a client that cannot connect asked for another: vcm add NAME REPO{_groups_left_out(manifest, groups)}"
+        )
         print(f"vcm: offline, {prepared.view.summary()}{more}; {advice}", file=sys.stderr)
     try:
         return _start(program, prepared.environment)
@@ -69,6 +79,16 @@ def run(
             f"cannot run {program[0]}: {reason}",
             hint="check its name, PATH, and whether it may be executed; a script begins with #! and a program",
         ) from error
+
+
+def _groups_left_out(manifest: Manifest, chosen: tuple[str, ...]) -> str:
+    """How the program would find the models that are declared and only not asked for."""
+    groups = dict.fromkeys(
+        model.groups[0]
+        for model in manifest.models
+        if model.groups and ALL_GROUPS not in chosen and not {*model.groups} & {*chosen}
+    )
+    return "".join(f", or vcm run --group {group}" for group in groups)
 
 
 def _sync(group: list[str], all_groups: bool) -> int:

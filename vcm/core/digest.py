@@ -4,14 +4,12 @@ from __future__ import annotations
 
 try:
     # hashlib brings OpenSSL, which takes longer than hashing a lock; ``random`` avoids it in the same way.
-    from _sha1 import sha1  # type: ignore[import-not-found, unused-ignore]
-
     try:
         from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
     except ImportError:  # Python 3.11
         from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
 except ImportError:
-    from hashlib import sha1, sha256
+    from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,19 +53,6 @@ def git_blob_hash(size: int) -> _Hash:
     SHA-1 over ``blob <size>``, a NUL and the bytes: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects.
     It identifies content as git does; it is never what vcm relies on for integrity.
     """
-    import hashlib
+    from hashlib import sha1
 
-    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-
-
-def lfs_pointer_oid(sha256: str, size: int) -> str:
-    """The git blob id of the pointer that stands in git for a large file.
-
-    Args:
-        sha256: of the file, bare hex.
-        size: of the file, bytes.
-
-    Source: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md#the-pointer
-    """
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
-    return str(sha1(f"blob {len(pointer)}\0{pointer}".encode()).hexdigest())  # noqa: S324  (git's own)
+    return sha1(b"blob %d\0" % size, usedforsecurity=False)

@@ -10,10 +10,7 @@ https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 
 from __future__ import annotations
 
-import json
-
 from vcm.core import names
-from vcm.core.digest import lfs_pointer_oid
 from vcm.core.records import record
 from vcm.core.wording import counted, listed, short_commit
 from vcm.errors import ConfigError
@@ -22,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from vcm.core.lock import LockedFile, LockedModel
+    from vcm.core.lock import LockedModel
 
 _MAIN = "main"
 _SHOWN = 4
@@ -36,15 +33,11 @@ class ViewedRepo:
         name: the repo id that programs ask for.
         refs: the commit of each branch and tag.
         files: by commit and path, the tree digest of a snapshot that holds the file.
-        listings: by commit, what the client's ``trees/<commit>.json`` says: those files, and no others of the commit,
-            so that none is missed. Clients such as 1.31 ask the hub for it where a program names the commit, offline
-            or not, and fail.
     """
 
     name: str
     refs: Mapping[str, str]
     files: Mapping[tuple[str, str], str]
-    listings: Mapping[str, str]
 
     @property
     def folder(self) -> str:
@@ -123,8 +116,8 @@ def make_hub_view(models: Iterable[LockedModel]) -> HubView:
         spelled = sorted(spellings[key])
         refs, problems = _refs(claiming)
         notices += [f"{spelled[0]} {problem}" for problem in problems]
-        files, listings = _files(claiming), _listings(claiming)
-        repos += [ViewedRepo(name, refs, files, listings) for name in spelled]
+        files = _files(claiming)
+        repos += [ViewedRepo(name, refs, files) for name in spelled]
     return HubView(tuple(repos), tuple(notices))
 
 
@@ -177,28 +170,6 @@ def _files(models: Sequence[LockedModel]) -> dict[tuple[str, str], str]:
             first, second = (path.partition("/")[2] for path in collision)
             raise _disagreement(models[0], f'"{first}" and "{second}" of one commit cannot stand side by side')
     return files
-
-
-def _listings(models: Sequence[LockedModel]) -> dict[str, str]:
-    """The client's listing of each commit, in its format 1 (huggingface_hub/_tree_cache.py)."""
-    listings: dict[str, dict[str, dict[str, str | int]]] = {}
-    for model in models:
-        listings.setdefault(model.commit or "", {}).update((file.path, _listed(file)) for file in model.files)
-    return {
-        commit: json.dumps({"format_version": 1, "files": dict(sorted(files.items()))}, indent=1)
-        for commit, files in listings.items()
-    }
-
-
-def _listed(file: LockedFile) -> dict[str, str | int]:
-    if file.oid is not None:
-        return {"size": file.size, "blob_id": file.oid}
-    return {
-        "size": file.size,
-        "blob_id": lfs_pointer_oid(file.sha256, file.size),
-        "lfs_sha256": file.sha256,
-        "lfs_size": file.size,
-    }
 
 
 def _disagreement(model: LockedModel, problem: str) -> ConfigError:

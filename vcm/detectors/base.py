@@ -34,7 +34,7 @@ class FrameDetector(ABC):
     """Looks at pictures.
 
     Attributes:
-        every: seconds between two pictures that it is shown.
+        every: seconds between two pictures that it is shown, 0.01 to 3600.
     """
 
     every: float = 1.0
@@ -48,7 +48,8 @@ class SoundDetector(ABC):
     """Listens.
 
     Attributes:
-        seconds: how long the stretches of sound are that it hears, one after the other; the last may be shorter.
+        seconds: how long the stretches of sound are that it hears, one after the other, 0.01 to 600; the last may be
+            shorter.
     """
 
     seconds: float = 10.0

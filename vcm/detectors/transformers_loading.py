@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,28 @@ class Runner:
         except Exception as error:
             why = f"{type(error).__name__}: {reason(error)}"
             raise ConfigError(f"transformers: the model {what}: {why}", hint=OTHER_MODEL) from error
+
+
+def remember_texts(model: Any) -> None:
+    """Have a model that compares pictures with texts read the same texts once, and not again for every picture.
+
+    Args:
+        model: of transformers; left as it is where the part that reads is not called ``text_model``.
+    """
+    reader = getattr(model, "text_model", None)
+    if reader is None:
+        return
+    read, last = reader.forward, dict[str, Any]()
+
+    def forward(*positional: Any, **named: Any) -> Any:
+        tokens = named.get("input_ids")
+        if tokens is None:
+            return read(*positional, **named)
+        if not last or not tokens.equal(last["tokens"]):
+            last.update(answer=read(*positional, **named), tokens=tokens)
+        return copy(last["answer"])  # CLIP writes its projection into what it is given
+
+    reader.forward = forward
 
 
 def check_files(folder: Path) -> None:

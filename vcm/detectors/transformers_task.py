@@ -23,7 +23,7 @@ from vcm.core.wording import did_you_mean, printable
 from vcm.detectors.base import FrameDetector, SoundDetector, TextDetector
 from vcm.detectors.labels import check_labels
 from vcm.detectors.model_files import model_folder, unusable
-from vcm.detectors.transformers_loading import Runner
+from vcm.detectors.transformers_loading import Runner, remember_texts
 from vcm.detectors.word_list import listed_words
 from vcm.video.media import SOUND_RATE, Frame, Sound
 
@@ -128,6 +128,10 @@ class ImagePromptTask(_Prompted, FrameDetector):
                 "a single text: the scores of all of them together are 1",
                 "add what else may be seen, and name in labels what is a finding",
             )
+
+    def start(self, run: Runner, options: Table) -> None:
+        remember_texts(run.pipeline.model)
+        super().start(run, options)
 
     def look(self, frame: Frame) -> Iterator[Match]:
         answers = self.run(Image.fromarray(frame.pixels), candidate_labels=self._texts, hypothesis_template="{}")

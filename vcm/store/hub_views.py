@@ -2,12 +2,12 @@
 
     <cache>/hub-views/<unique>/hub/models--org--name/refs/<ref>                 the commit, without a line's end
     <cache>/hub-views/<unique>/hub/models--org--name/snapshots/<commit>/<path>  hard links to the snapshots' files
-    <cache>/hub-views/<unique>/hub/models--org--name/trees/<commit>.json        which files these are
     <cache>/hub-views/<unique>/offered.txt                                      what there is, for people
 
 ``<unique>`` is the name of the lease that the program holds. A program may write into its cache; no other ever sees
 that. A view whose lease nobody holds any more is the next program's, under the name of its own lease, if nothing in it
-is missing, other or more; else it is removed then, or by prune.
+is missing, other or more; else it is removed then, or by prune. There are no ``trees/``: with one, newer clients refuse
+a commit of which some files were not locked.
 
 Where the store cannot be written, or its files not be linked (a volume that is read-only, another user's store), the
 view stands in the temporary folder, below one folder for each user, and has symbolic links. So it does where locks do
@@ -126,7 +126,6 @@ def _content(view: HubView, store: Store) -> tuple[dict[str, bytes], dict[str, P
     texts, links = {OFFERED: view.text().encode()}, dict[str, Path]()
     for repo in view.repos:
         texts |= {f"hub/{repo.folder}/refs/{ref}": commit.encode() for ref, commit in repo.refs.items()}
-        texts |= {f"hub/{repo.folder}/trees/{commit}.json": text.encode() for commit, text in repo.listings.items()}
         for (commit, path), tree_digest in repo.files.items():
             links[f"hub/{repo.folder}/snapshots/{commit}/{path}"] = store.snapshots.path(tree_digest) / path
     return texts, links
