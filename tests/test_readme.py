@@ -292,7 +292,7 @@ def test_the_keys_of_the_report_are_documented() -> None:
     table = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
     watched = Watched("a.mp4", "a", 1, 1.0, (("a.srt", "b"),), 0, (Outcome("a", "b", None, "why"),), (FINDING,))
     model = LockedModel(name="m", source="huggingface", files=())
-    report = make_report(lock_sha256=None, verified=True, models=[model], watched=watched, gap=1)
+    report = make_report(lock_sha256=None, verified=True, models=[model], watched=watched, gap=1, margin=0)
     assert list(table) == list(report)
     for key, value in report.items():
         inside = value[0] if isinstance(value, list) else value

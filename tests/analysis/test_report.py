@@ -40,9 +40,14 @@ def watched(*findings: Finding, **changes: object) -> Watched:
     return Watched(**values)  # type: ignore[arg-type]
 
 
-def report(*findings: Finding, gap: float = 1.0, models=(FRAMES,), **changes: object):
+def report(*findings: Finding, gap: float = 1.0, margin: float = 0.0, models=(FRAMES,), **changes: object):
     return make_report(
-        lock_sha256="d" * 64, verified=True, models=models, watched=watched(*findings, **changes), gap=gap
+        lock_sha256="d" * 64,
+        verified=True,
+        models=models,
+        watched=watched(*findings, **changes),
+        gap=gap,
+        margin=margin,
     )
 
 
@@ -159,3 +164,16 @@ def test_the_order_of_finding_makes_no_difference(findings, gap, random):
         any(segment["start"] <= each["start"] and each["end"] <= segment["end"] for segment in first["segments"])
         for each in first["findings"]
     )
+
+
+def test_segments_with_a_margin():
+    """The findings stay as they were; no segment leaves the video."""
+    found = (Finding("a", None, "x", 1.0, 0.1, 2.0), Finding("a", None, "y", 0.5, 4.0, 5.0))
+    narrow, wide = report(*found), report(*found, margin=0.6)
+    assert wide["findings"] == narrow["findings"]
+    assert [(each["start"], each["end"]) for each in narrow["segments"]] == [(0.1, 2.0), (4.0, 5.0)]
+    assert [(each["start"], each["end"]) for each in wide["segments"]] == [(0.0, 5.6)]
+    (last,) = report(Finding("a", None, "x", 1.0, 9.0, 10.0), margin=3)["segments"]
+    assert (last["start"], last["end"]) == (6.0, 10.0)
+    (late,) = report(Finding("a", None, "x", 1.0, 9.0, 12.0), margin=3)["segments"]
+    assert late["end"] == 12.0  # behind a duration that is too short

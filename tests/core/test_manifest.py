@@ -304,7 +304,7 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         "unknown key of the pipeline",
         "[pipeline]\ndetector = {}\n",
         'models.toml:2: pipeline.detector: unknown key, did you mean "detectors"?',
-        "allowed here: detectors, merge-gap",
+        "allowed here: detectors, merge-gap, margin",
     ),
     (
         "unknown key of a detector",

@@ -117,6 +117,7 @@ class AnalysisPipeline:
             models=self._used.values(),
             watched=watched,
             gap=self.config.merge_gap,
+            margin=self.config.margin,
         )
         found, flagged = counted(len(report["findings"]), "finding"), counted(len(report["segments"]), "segment")
         _log.info("done: %s in %s of %s", found, flagged, path.name)

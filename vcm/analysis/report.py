@@ -15,17 +15,18 @@ same report. Keys are only ever added.
                     ``reason`` where it was skipped
 ``findings``        ``detector``, ``model``, ``label``, ``score`` (0 to 1), ``start``, ``end`` (seconds); in time order
 ``segments``        ``start``, ``end``, ``labels``, ``detectors``, ``score``: findings that are not further apart than
-                    ``merge-gap``, as one
+                    ``merge-gap``, as one, and longer by ``margin`` on each side
 ==================  ====================================================================================================
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vcm.core.findings import Finding, Segment, segments
+from vcm.core.findings import Finding, Segment, segments, widened
 from vcm.core.lock import LockedModel
 from vcm.core.records import record
 
@@ -79,7 +80,13 @@ class Outcome:
 
 
 def make_report(
-    *, lock_sha256: str | None, verified: bool, models: Iterable[LockedModel], watched: Watched, gap: float
+    *,
+    lock_sha256: str | None,
+    verified: bool,
+    models: Iterable[LockedModel],
+    watched: Watched,
+    gap: float,
+    margin: float,
 ) -> dict[str, Any]:
     """The report, as the module describes it.
 
@@ -89,8 +96,11 @@ def make_report(
         models: those that ran.
         watched: what came of it.
         gap: seconds, as for ``vcm.core.findings.segments``.
+        margin: seconds, as for ``vcm.core.findings.widened``.
     """
     findings = sorted(map(_rounded, watched.findings), key=_in_time)
+    length = math.inf if watched.duration is None else watched.duration
+    flagged = map(_rounded, widened(findings, margin, length))
     return {
         "report_version": REPORT_VERSION,
         "lock_sha256": lock_sha256,
@@ -108,7 +118,7 @@ def make_report(
         "findings": [dict(vars(finding)) for finding in findings],
         "segments": [
             {**vars(segment), "labels": list(segment.labels), "detectors": list(segment.detectors)}
-            for segment in segments(findings, gap)
+            for segment in segments(flagged, gap)
         ],
     }
 

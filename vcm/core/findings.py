@@ -9,7 +9,7 @@ from vcm.core.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 @record(frozen=True)
@@ -64,6 +64,19 @@ class Segment:
     labels: tuple[str, ...]
     detectors: tuple[str, ...]
     score: float
+
+
+def widened(findings: Iterable[Finding], margin: float, length: float) -> Iterator[Finding]:
+    """Findings that begin earlier and end later, for what was there before it was first seen.
+
+    Args:
+        findings: in any order, which is kept.
+        margin: seconds on each side.
+        length: seconds of the whole video.
+    """
+    for finding in findings:
+        start, end = max(finding.start - margin, 0.0), max(min(finding.end + margin, length), finding.end)
+        yield Finding(**{**vars(finding), "start": start, "end": end})
 
 
 def segments(findings: Iterable[Finding], gap: float) -> tuple[Segment, ...]:

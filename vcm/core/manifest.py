@@ -123,6 +123,7 @@ class Manifest:
     disk_headroom: float = DEFAULT_HEADROOM
     detectors: tuple[DeclaredDetector, ...] = ()
     merge_gap: float = DEFAULT_MERGE_GAP
+    margin: float = 0.0
     policy: Policy = Policy()
 
     @cached_property
@@ -175,6 +176,7 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
     pipeline = top.table("pipeline")
     detectors = _detectors(pipeline, models)
     merge_gap = pipeline.number("merge-gap", least=0, most=3600)
+    margin = pipeline.number("margin", least=0, most=3600)
     pipeline.finish()
     policy = read_policy(top, [model.name for model in models])
     top.finish()
@@ -187,6 +189,7 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
         disk_headroom=DEFAULT_HEADROOM if headroom is None else headroom,
         detectors=detectors,
         merge_gap=DEFAULT_MERGE_GAP if merge_gap is None else merge_gap,
+        margin=margin or 0.0,
         policy=policy,
     )
 

@@ -64,6 +64,7 @@ class Config:
             with it then.
         roots: by name of a model that another one pulled in, as an adapter does its base model, that other one.
         merge_gap: seconds; what detectors find no further apart than this is one segment of the video.
+        margin: seconds by which a segment begins earlier, and ends later, than what was found.
         video: what the pipeline analyses where it is told no other.
     """
 
@@ -72,6 +73,7 @@ class Config:
     detectors: tuple[DeclaredDetector, ...] = ()
     roots: dict[str, str] = field(default_factory=dict)
     merge_gap: float = DEFAULT_MERGE_GAP
+    margin: float = 0.0
     video: Path | None = None
 
 
@@ -122,6 +124,7 @@ def load_config(config_path: str | Path) -> Config:
         project=project.folder,
         detectors=manifest.detectors,
         merge_gap=manifest.merge_gap,
+        margin=manifest.margin,
         roots=roots,
     )
 
