@@ -125,6 +125,7 @@ def test_a_label_cannot_steer_a_terminal(found):
         ("return None", "TypeError: 'NoneType' object is not iterable"),
         ("yield 1 / 0", "ZeroDivisionError: division by zero"),
         ("assert False", "AssertionError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
     ],
 )
 def test_a_detector_that_fails_is_named(body, reason, found, refusal):

@@ -451,3 +451,13 @@ def test_the_genuine_sentence_model(film, genuine, hub, own_project, vcm, projec
     report = json.loads(result.out)
     assert [(each["name"], each["commit"]) for each in report["models"]] == [("minilm", COMMIT)]
     assert [(each["label"], each["start"], each["end"]) for each in report["findings"]] == [("war", 0.5, 2.0)]
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_the_analysis(film, vcm, manifest, monkeypatch):
+    manifest('[pipeline.detectors.words]\nkind = "word-list"\noptions.words = ["x"]\n')
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    result = vcm("analyze", "film.mp4", "-o", "report.json")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "error: . may not be written\nhint: name another folder\n"
+    # What is no file has no folder of its own.
+    assert vcm("analyze", "film.mp4", "-o", "/dev/null").code == 0

@@ -852,7 +852,7 @@ def test_offline(locked, vcm, hub, listing, project, cache):
         "Installed 0 models: 0 B fetched\n ! frames  123456789012  failed\n",
         (
             "error: frames/model.safetensors: not in the store, and this run is offline (4.1 kB)\n"
-            "hint: run vcm sync where the hub can be reached, or name a folder that has it with --from DIR\n"
+            "hint: run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it\n"
         ),
     )
     locked.unlink()

@@ -298,7 +298,9 @@ def test_offline_and_not_there(hub, locked, install):
             "2 files are not in the store, and this run is offline: own.safetensors (5.0 kB) and "
             "shared.safetensors (5.0 kB)"
         )
-        assert error.hint == ("run vcm sync where the hub can be reached, or name a folder that has it with --from DIR")
+        assert error.hint == (
+            "run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it"
+        )
     assert hub.requests == []
 
 

@@ -116,7 +116,7 @@ def blamed(declared: DeclaredDetector) -> Iterator[None]:
             # A detector is not told what its model is called.
             error.model = declared.model
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise VcmError(
             f'the detector "{declared.name}" of the kind {declared.kind} failed: {reason}',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -110,6 +111,9 @@ def _refuse_places(video: Path, report: Path | None, redacted: Path | None, form
             raise ConfigError(f"{place} is a folder", hint="name a file in it")
         if not place.absolute().parent.is_dir():
             raise ConfigError(f"{place.parent}: no such folder", hint="make it first, or name another")
+        is_special = place.exists() and not place.is_file()
+        if not is_special and not os.access(place.absolute().parent, os.W_OK):
+            raise ConfigError(f"{place.parent} may not be written", hint="name another folder")
         if are_subtitles_of(video.stem, place.name) and place.parent.resolve() == video.parent.resolve():
             raise ConfigError(
                 f"{place} is read as the video's subtitles",

@@ -235,7 +235,7 @@ class Installer:
             raise ModelDownloadError(
                 f"not in the store, and this run is offline ({byte_count(file.size)})",
                 error_code=NOT_INSTALLED,
-                hint="run vcm sync where the hub can be reached, or name a folder that has it with --from DIR",
+                hint="run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it",
                 model=model.name,
                 file=file.path,
             )
