@@ -102,25 +102,27 @@ def _refuse_places(video: Path, report: Path | None, redacted: Path | None, form
             f"{report} is called like a video, and -o takes the report",
             hint=f"write the video with --output {report}",
         )
-    for place in (report, redacted):
-        if place is None:
-            continue
-        if place.resolve() == video.resolve() or (place.exists() and video.exists() and place.samefile(video)):
-            raise ConfigError(f"{place} is the video itself", hint="choose another name for what is written")
-        if place.is_dir():
-            raise ConfigError(f"{place} is a folder", hint="name a file in it")
-        if not place.absolute().parent.is_dir():
-            raise ConfigError(f"{place.parent}: no such folder", hint="make it first, or name another")
-        is_special = place.exists() and not place.is_file()
-        if not is_special and not os.access(place.absolute().parent, os.W_OK):
-            raise ConfigError(f"{place.parent} may not be written", hint="name another folder")
-        if are_subtitles_of(video.stem, place.name) and place.parent.resolve() == video.parent.resolve():
-            raise ConfigError(
-                f"{place} is read as the video's subtitles",
-                hint=f"choose a name that does not begin with {video.stem}.",
-            )
+    for place in filter(None, (report, redacted)):
+        _refuse_place(place, video)
     if report is not None and redacted is not None and report.resolve() == redacted.resolve():
         raise ConfigError(f"{report} cannot hold both the report and the video", hint="choose two names")
+
+
+def _refuse_place(place: Path, video: Path) -> None:
+    if place.resolve() == video.resolve() or (place.exists() and video.exists() and place.samefile(video)):
+        raise ConfigError(f"{place} is the video itself", hint="choose another name for what is written")
+    if place.is_dir():
+        raise ConfigError(f"{place} is a folder", hint="name a file in it")
+    if not place.absolute().parent.is_dir():
+        raise ConfigError(f"{place.parent}: no such folder", hint="make it first, or name another")
+    is_special = place.exists() and not place.is_file()
+    if not is_special and not os.access(place.absolute().parent, os.W_OK):
+        raise ConfigError(f"{place.parent} may not be written", hint="name another folder")
+    if are_subtitles_of(video.stem, place.name) and place.parent.resolve() == video.parent.resolve():
+        raise ConfigError(
+            f"{place} is read as the video's subtitles",
+            hint=f"choose a name that does not begin with {video.stem}.",
+        )
 
 
 def _bring_models(project: Project, manifest: Manifest) -> int:
