@@ -383,7 +383,7 @@ def test_without_exec_the_exit_code_is_the_programs(capfd):
     handler = signal.getsignal(signal.SIGINT)
     try:
         code = running.run_beside(
-            list(python("import os; print(os.environ['A']); os._exit(9)")), {**os.environ, "A": "b"}
+            list(python("import os; print(os.environ['A'], flush=True); os._exit(9)")), {**os.environ, "A": "b"}
         )
     finally:
         signal.signal(signal.SIGINT, handler)
