@@ -119,6 +119,17 @@ def test_a_program_that_cannot_be_run(kind, synced, vcm_run, project, cache):
     assert views(cache) == []
 
 
+def test_a_program_that_is_not_there_costs_no_download(locked, vcm, hub, cache):
+    hub.clear_requests()
+    result = vcm("run", "--download-models", "pyhton", "serve.py")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        "error: cannot run pyhton: no such program\n"
+        "hint: check its name, PATH, and whether it may be executed; a script begins with #! and a program\n"
+    )
+    assert (hub.requests, views(cache)) == ([], [])
+
+
 def test_it_does_not_start_where_check_says_no(locked, vcm, vcm_run, project, hub):
     started = project / "started"
     result = vcm_run("touch", started)

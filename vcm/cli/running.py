@@ -37,6 +37,7 @@ def run(
     locked repos; it is offline. Options behind COMMAND are its own.
     """
     if download_models:
+        _refuse_no_program(program[0])
         code = _sync(group, all_groups)
         if code:
             return code
@@ -75,10 +76,22 @@ def run(
     except (OSError, ValueError) as error:
         prepared.opened.close()
         reason = system_reason(error) if isinstance(error, OSError) else str(error)
-        raise ConfigError(
-            f"cannot run {program[0]}: {reason}",
-            hint="check its name, PATH, and whether it may be executed; a script begins with #! and a program",
-        ) from error
+        raise _cannot_run(program[0], reason) from error
+
+
+def _refuse_no_program(name: str) -> None:
+    """Refuse what could only fail after hours of downloading."""
+    import shutil
+
+    if shutil.which(name) is None:
+        raise _cannot_run(name, "no such program")
+
+
+def _cannot_run(name: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"cannot run {name}: {reason}",
+        hint="check its name, PATH, and whether it may be executed; a script begins with #! and a program",
+    )
 
 
 def _groups_left_out(manifest: Manifest, chosen: tuple[str, ...]) -> str:
