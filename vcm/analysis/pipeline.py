@@ -16,7 +16,6 @@ from vcm.enforce.config import Config
 from vcm.enforce.gate import Checked
 from vcm.enforce.manager import ModelManager
 from vcm.errors import NOT_INSTALLED, ConfigError, ModelDownloadError
-from vcm.store.files import disk_errors, hash_file
 from vcm.store.project import Project
 
 if TYPE_CHECKING:
@@ -195,6 +194,8 @@ class AnalysisPipeline:
         from vcm.analysis.detecting import MadeDetector, check_detectors, make_detector
 
         check_detectors(self.config.detectors)
+        from vcm.analysis.watching import file_digest
+
         project = Project(self.config.project) if self.config.project else None
         text = project.manifest_bytes().decode(errors="replace") if project else ""
         document = Document(FILE_NAME if project else "the configuration", text)
@@ -210,7 +211,7 @@ class AnalysisPipeline:
             folder = next((answer.path for answer in answers if answer.model.name == declared.model), None)
             made.append(make_detector(declared, folder, document))
             self._used.update((answer.model.name, answer.model) for answer in answers)
-        self._lock_sha256 = _file_digest(project.lock_path) if project and project.lock_path.exists() else None
+        self._lock_sha256 = file_digest(project.lock_path) if project and project.lock_path.exists() else None
         self._detectors = made
 
     def _looked_at_again(self, declared: DeclaredDetector) -> list[Checked]:
@@ -227,8 +228,3 @@ class AnalysisPipeline:
             if not answer.passes and (answer.is_absent or not self._skip_model_check):
                 raise answer.error()
         return answers
-
-
-def _file_digest(path: Path) -> str:
-    with disk_errors(path):
-        return hash_file(path)[0]

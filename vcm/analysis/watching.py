@@ -7,6 +7,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from vcm.analysis.detecting import MadeDetector, blamed, request_of
@@ -113,7 +114,7 @@ def _within(findings: Iterable[Finding], video: Video) -> Iterator[Finding]:
     """
     for each in list(findings):
         if each.start < min(each.end, video.end):
-            yield Finding(**{**vars(each), "end": min(each.end, video.end)})
+            yield replace(each, end=min(each.end, video.end))
 
 
 def _shown(detector: Detector | None, item: Frame | Sound | Cue) -> Iterable[Match]:

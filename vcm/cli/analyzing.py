@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ import typer
 
 from vcm.analysis.report import segments_of
 from vcm.cli import output
-from vcm.cli.context import open_project, open_reporter, open_session, options
+from vcm.cli.context import open_project, open_reporter, open_session, options, results_aside
 from vcm.cli.dispatch import command
 from vcm.cli.installing import carry_out
 from vcm.core.plan import ALL_GROUPS, models_in_scope
@@ -128,9 +127,7 @@ def _refuse_place(place: Path, video: Path) -> None:
 def _bring_models(project: Project, manifest: Manifest) -> int:
     """Lock where ``vcm sync`` would, and install what the detectors need; the exit code, where that fails."""
     wanted = {detector.model for detector in manifest.detectors}
-    # Standard output is the report's.
-    aside = io.StringIO() if options().quiet else sys.stderr
-    with redirect_stdout(aside), open_session(project, manifest) as session:
+    with results_aside(), open_session(project, manifest) as session:  # standard output is the report's
         locking = session.lock_for_sync(project, manifest, locked=False, write=True)
         if locking.before != locking.after:
             output.print_lock(locking, verb="Locked")

@@ -18,17 +18,11 @@ _GLOBAL_FLAGS = ("--offline", "-q", "--quiet", "-v", "-vv", "--verbose")
 _GLOBAL_OPTIONS = ("--project", "--cache-dir", "--color")
 
 
-def hoisted(arguments: list[str]) -> list[str]:
-    """The arguments with vcm's own options first, so that they may also stand behind the command.
+def hoisted(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Vcm's own options, which may also stand behind the command, and the command with what else follows it.
 
     Behind ``--``, and behind the program that ``vcm run`` shall start, they are not vcm's.
     """
-    first, rest = _sorted(arguments)
-    return first + rest
-
-
-def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Vcm's own options, and the command with what follows it."""
     first, rest = list[str](), list[str]()
     pending = list(arguments)
     while pending:
@@ -56,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: without the program's name; by default those of this process.
     """
-    first, rest = _sorted(sys.argv[1:] if arguments is None else arguments)
+    first, rest = hoisted(sys.argv[1:] if arguments is None else arguments)
     words = first + rest
     own = words[: words.index("--") if "--" in words else None]
     json = "--json" in own

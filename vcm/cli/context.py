@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -101,6 +103,11 @@ def open_session(
         project_dir=project.folder,
     )
     return Session(settings, open_reporter(), Event(), freshness=freshness, project=project.folder)
+
+
+def results_aside() -> redirect_stdout[TextIO]:
+    """Where standard output is another's: what is printed meanwhile goes to standard error, and with -q nowhere."""
+    return redirect_stdout(io.StringIO() if _options.quiet else sys.stderr)
 
 
 def chosen_groups(groups: list[str], all_groups: bool) -> tuple[str, ...]:

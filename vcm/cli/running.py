@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vcm.cli import output
-from vcm.cli.context import AllGroups, Groups, chosen_groups, open_project, open_reporter, open_store, options
+from vcm.cli.context import (
+    AllGroups,
+    Groups,
+    chosen_groups,
+    open_project,
+    open_reporter,
+    open_store,
+    options,
+    results_aside,
+)
 from vcm.cli.dispatch import command
 from vcm.cli.interrupts import hand_over_signals
 from vcm.core.manifest import Manifest
@@ -107,11 +114,8 @@ def _groups_left_out(manifest: Manifest, chosen: tuple[str, ...]) -> str:
 def _sync(group: list[str], all_groups: bool) -> int:
     from vcm.cli.syncing import sync
 
-    # Standard output is the program's.
-    with Path(os.devnull).open("w", encoding="utf-8") as nothing:
-        told = nothing if options().quiet else sys.stderr
-        with redirect_stdout(told):
-            return sync(group=group, all_groups=all_groups)
+    with results_aside():  # standard output is the program's
+        return sync(group=group, all_groups=all_groups)
 
 
 def _start(program: list[str], environment: dict[str, str]) -> int:

@@ -5,6 +5,8 @@ All times are seconds from the video's start.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vcm.core.records import record
 
 TYPE_CHECKING = False
@@ -76,7 +78,7 @@ def widened(findings: Iterable[Finding], margin: float, length: float) -> Iterat
     """
     for finding in findings:
         start, end = max(finding.start - margin, 0.0), max(min(finding.end + margin, length), finding.end)
-        yield Finding(**{**vars(finding), "start": start, "end": end})
+        yield replace(finding, start=start, end=end)
 
 
 def segments(findings: Iterable[Finding], gap: float) -> tuple[Segment, ...]:
