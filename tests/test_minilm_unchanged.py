@@ -13,9 +13,7 @@ import pytest
 
 import vcm as vcm_api
 from tests.conftest import Result
-from tests.test_minilm import COMMIT, REPO, ROOT, genuine
-
-__all__ = ["genuine"]
+from tests.test_minilm import COMMIT, REPO, ROOT
 
 SENTENCES = ("a gun is fired", "somebody shoots", "the cake is in the oven")
 

@@ -19,10 +19,10 @@ pytest.importorskip("onnxruntime")
 
 from tests.analysis.conftest import kinds
 from tests.detectors.training import train_scene_classifier
-from tests.test_minilm import COMMIT, genuine, own_project, serve
+from tests.test_minilm import COMMIT, own_project, serve
 from tests.video.making import COLOURS, make_video
 
-__all__ = ["genuine", "kinds", "own_project"]
+__all__ = ["kinds", "own_project"]
 
 LABELS = {"fire": COLOURS["red"], "meadow": COLOURS["green"], "sea": COLOURS["blue"]}
 SCENES = [(3.0, "green"), (2.0, "red"), (3.0, "blue"), (2.0, "red")]

