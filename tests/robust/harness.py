@@ -11,6 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,13 @@ def wrong_in(cache: Path, known: Collection[str] = ()) -> list[str]:
 
 
 def partial_sizes(cache: Path) -> dict[str, int]:
-    """Bytes of the downloads that may go on, by digest."""
-    folder = cache / "partial"
-    return {path.name: path.stat().st_size for path in folder.glob("*") if len(path.name) == 64 and path.is_file()}
+    """Bytes of the downloads that may go on, by digest; one may become a blob while they are looked at."""
+    sizes: dict[str, int] = {}
+    for path in (cache / "partial").glob("*"):
+        with suppress(FileNotFoundError):
+            if len(path.name) == 64 and path.is_file():
+                sizes[path.name] = path.stat().st_size
+    return sizes
 
 
 def asked_from(hub: HubSimulator) -> dict[str, list[int]]:
