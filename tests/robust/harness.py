@@ -111,11 +111,16 @@ def wrong_in(cache: Path, known: Collection[str] = ()) -> list[str]:
 
 
 def partial_sizes(cache: Path) -> dict[str, int]:
-    """Bytes of the downloads that may go on, by digest; one may become a blob while they are looked at."""
+    """Bytes of the downloads that may go on, by digest."""
+    return {name: size for name, size in half_written(cache, "*").items() if len(name) == 64}
+
+
+def half_written(cache: Path, pattern: str) -> dict[str, int]:
+    """Bytes of the files that are on their way into the store, by name; one may be done while they are looked at."""
     sizes: dict[str, int] = {}
-    for path in (cache / "partial").glob("*"):
+    for path in (cache / "partial").glob(pattern):
         with suppress(FileNotFoundError):
-            if len(path.name) == 64 and path.is_file():
+            if path.is_file():
                 sizes[path.name] = path.stat().st_size
     return sizes
 

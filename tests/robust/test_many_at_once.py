@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.robust.conftest import LARGE, Zoo
-from tests.robust.harness import asked_from, partial_sizes, wrong_in
+from tests.robust.harness import asked_from, half_written, partial_sizes, wrong_in
 from vcm.testing import Fault, HubSimulator
 
 NO_LOCKS = "import fcntl; fcntl.flock = lambda *_: None\n"
@@ -171,7 +171,7 @@ def test_without_locks_damage_is_repaired_by_all_at_once(rounds, locked, start, 
 def test_without_locks_one_is_killed_and_nobody_takes_over_what_may_still_be_written(locked, start, zoo, hub, cache):
     hub.fail(Fault(path=f"*{_large_key(zoo)}", origin="cdn", rate=4 << 20, times=None))
     first = start("--project", locked[0], "sync", "--locked", locks=False)
-    until(lambda: any(path.stat().st_size > LARGE // 4 for path in (cache / "partial").glob("unnamed-*")))
+    until(lambda: any(size > LARGE // 4 for size in half_written(cache, "unnamed-*").values()))
     others = [start("--project", locked[number % 4], "sync", "--locked", locks=False) for number in range(1, 3)]
     first.kill()
     first.communicate()
