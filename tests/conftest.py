@@ -30,6 +30,8 @@ from vcm.version import VERSION
 settings.register_profile("calm", derandomize=True, deadline=None)
 settings.load_profile("calm")
 
+pytest_plugins = ["tests.loopback"]
+
 TOKEN = "hf_simulatedTokenOfTheTests"
 
 

@@ -23,7 +23,7 @@ FRAMES = '[models.frames]\nrepo = "acme/frames"\n'
 @pytest.fixture
 def frames(hub: HubSimulator, project: Path, vcm: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A locked project that needs a model of the hub."""
-    monkeypatch.setattr("vcm.hub.retries.DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("vcm.http.retries.DELAYS", (0.0, 0.0, 0.0))
     hub.add_repo("acme/frames", {"model.safetensors": b"weights", "config.json": b"{}"})
     (project / "models.toml").write_text(FRAMES)
     assert vcm("lock").code == 0

@@ -13,7 +13,8 @@ The map, from the rules to the terminal; each package may import what stands abo
     core              the rules: manifest, lock, selection, policy, plan; values in, values out
     settings          the one reader of the environment
     store             the disk: blobs, snapshots, project files, caches; who else uses them
-    hub               the network: HTTP, the hub's API
+    http              the network: requests, redirects, faults, patience; which header goes to whom
+    hub               what the hub answers: its API, its refusals, what is known of it already
     install           bytes → store: taken from this machine, else fetched
     resolve           hub → lock: choosing, following, what has changed since
     session           one run over one project: what to ask, what to install

@@ -18,7 +18,7 @@ from tests.bench.contestants import HF_SETTINGS
 from tests.bench.simulator import MANY, Remote, serving
 from tests.bench.timing import Contestant, begin, compare, environment, run
 from tests.counting import KINDS, api_calls, by_repo
-from vcm.hub import http
+from vcm.http import client as http
 
 LOCK = (sys.executable, "-m", "vcm", "lock")
 PEER_THREADS = 16

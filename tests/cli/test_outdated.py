@@ -13,7 +13,7 @@ import vcm as package
 from tests.cli.conftest import COMMIT, FILES
 from tests.conftest import TOKEN
 from vcm.enforce import gate
-from vcm.hub import retries
+from vcm.http import retries
 from vcm.testing import Fault
 
 NEWER, NEWEST = "b" * 40, "c" * 40

@@ -276,7 +276,7 @@ def test_a_strangers_manifest_does_not_read_the_environment(hub, frames, manifes
 
 
 def test_the_token_is_in_no_argument_and_no_representation(gated, cache):
-    from vcm.hub.http import Address
+    from vcm.http.client import Address
     from vcm.settings import read_settings
 
     settings = read_settings()

@@ -13,8 +13,8 @@ import pytest
 from tests.conftest import TOKEN
 from vcm.core.metadata import KeptAnswer
 from vcm.errors import AUTHENTICATION_ERROR, NETWORK_ERROR, ModelNotFoundError, RegistryError
+from vcm.http.faults import NetworkFaultError
 from vcm.hub.answers import Caching
-from vcm.hub.faults import NetworkFaultError
 from vcm.store.metadata import MetadataStore
 from vcm.testing import Fault, HubSimulator
 

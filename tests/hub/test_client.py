@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import TOKEN
 from vcm.core.metadata import Ref, RemoteFile, RepoInfo
 from vcm.errors import AUTHENTICATION_ERROR, NETWORK_ERROR, NOT_FOUND, ModelNotFoundError, RegistryError
+from vcm.http.faults import NetworkFaultError
 from vcm.hub import responses
-from vcm.hub.faults import NetworkFaultError
 from vcm.testing import Fault, HubSimulator
 
 WEIGHTS = b"weights" * 100

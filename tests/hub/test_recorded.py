@@ -20,10 +20,10 @@ from vcm.errors import (
     ModelNotFoundError,
     RegistryError,
 )
+from vcm.http.addresses import origin
+from vcm.http.client import _check_redirect
+from vcm.http.faults import NetworkFaultError
 from vcm.hub import responses
-from vcm.hub.addresses import origin
-from vcm.hub.faults import NetworkFaultError
-from vcm.hub.http import _check_redirect
 from vcm.hub.refusals import refusal
 
 FOLDER = Path(__file__).parents[3] / "shared" / "corpora" / "recorded"

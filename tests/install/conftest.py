@@ -11,8 +11,8 @@ from threading import Event
 import pytest
 
 from tests.conftest import Notes
+from vcm.http.client import Address, HttpClient
 from vcm.hub.client import HubClient
-from vcm.hub.http import Address, HttpClient
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.store.blobs import BlobStore

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import TOKEN
 from tests.install.conftest import wanted_file
 from vcm.errors import DiskSpaceError
-from vcm.hub.faults import NetworkFaultError
+from vcm.http.faults import NetworkFaultError
 from vcm.install import transfer
 from vcm.install.ahead import BUFFERS, ReadAhead, Segment
 from vcm.install.hashing import Buffers

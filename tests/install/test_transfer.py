@@ -35,8 +35,8 @@ from vcm.errors import (
     ModelDownloadError,
     VcmError,
 )
+from vcm.http.client import Address, HttpClient
 from vcm.hub.client import HubClient
-from vcm.hub.http import Address, HttpClient
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.store.blobs import BlobStore
@@ -606,7 +606,7 @@ import json, resource, sys
 from pathlib import Path
 from vcm.core.reporter import Reporter
 from vcm.hub.client import HubClient
-from vcm.hub.http import Address, HttpClient
+from vcm.http.client import Address, HttpClient
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.store.blobs import BlobStore

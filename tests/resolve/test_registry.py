@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import TOKEN
 from vcm import HuggingFaceRegistry, ModelMetadata, ModelNotFoundError, RegistryError
 from vcm.errors import NOT_FOUND
-from vcm.hub.faults import NetworkFaultError
+from vcm.http.faults import NetworkFaultError
 from vcm.settings import read_settings
 from vcm.store.metadata import MetadataStore, _parsed, _text
 from vcm.testing import Fault, HubSimulator, SimulatedRepo
@@ -271,7 +271,7 @@ def test_what_cannot_be_a_name(registry, hub, name):
 
 
 def test_a_hub_that_is_down(hub, repo, registry, monkeypatch):
-    monkeypatch.setattr("vcm.hub.retries.DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("vcm.http.retries.DELAYS", (0.0, 0.0, 0.0))
     hub.fail(Fault(path="/api/*", status=503, times=None))
     with pytest.raises(NetworkFaultError) as caught:
         registry.query_model("acme/frames")

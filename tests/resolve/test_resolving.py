@@ -23,7 +23,7 @@ from vcm.errors import (
     RegistryError,
     VcmError,
 )
-from vcm.hub.http import CONNECTIONS
+from vcm.http.client import CONNECTIONS
 from vcm.testing import Fault, HubSimulator
 
 WEIGHTS = hashlib.shake_128(b"weights").digest(4000)
@@ -685,7 +685,7 @@ def test_a_hub_that_is_down_is_waited_for_once_and_told_once(hub, session, read_
 
 def test_what_befell_all_models_is_said_once(vcm, manifest, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("vcm.hub.retries.DELAYS", ())
+    monkeypatch.setattr("vcm.http.retries.DELAYS", ())
     manifest('[models.a]\nrepo = "acme/a"\n[models.b]\nrepo = "acme/b"\n')
     result = vcm("lock")
     assert (result.code, result.err) == (
@@ -757,7 +757,7 @@ def test_that_a_repo_has_a_new_name_is_said_once(hub, session, lock):
 
 def test_a_direct_file_needs_no_hub(vcm, manifest, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.setattr("vcm.hub.retries.DELAYS", ())
+    monkeypatch.setattr("vcm.http.retries.DELAYS", ())
     url = "".join(
         f'[models.u{number}]\nurl = "https://example.com/u.onnx"\nchecksum = "{"ab" * 32}"\nsize = 1\n'
         for number in range(60)

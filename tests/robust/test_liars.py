@@ -31,7 +31,7 @@ from tests.robust.conftest import noise
 from tests.robust.harness import wrong_in
 from vcm.core.lock import LockedModel
 from vcm.errors import CHECKSUM_MISMATCH, ModelChecksumError, VcmError
-from vcm.hub.http import Address
+from vcm.http.client import Address
 from vcm.session import Session
 from vcm.testing import Fault, HubSimulator
 

@@ -1,1 +1,1 @@
-"""The hub: the only code that speaks HTTP."""
+"""The hub: what is asked of it, and what its answers mean."""

@@ -13,14 +13,14 @@ from vcm.core import names
 from vcm.core.metadata import KeptAnswer, Ref, RemoteFile, RepoInfo
 from vcm.core.wording import short_commit
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
+from vcm.http.addresses import origin
+from vcm.http.body import Answer
+from vcm.http.client import Address, HttpClient
+from vcm.http.faults import NetworkFaultError
+from vcm.http.retries import Patience, Wait
 from vcm.hub import responses
-from vcm.hub.addresses import origin
 from vcm.hub.answers import Answers, Caching, Question
-from vcm.hub.body import Answer
-from vcm.hub.faults import NetworkFaultError
-from vcm.hub.http import Address, HttpClient
 from vcm.hub.refusals import refusal
-from vcm.hub.retries import Patience, Wait
 
 _LONGEST_ANSWER = 64 << 20
 """Bytes. A tree page of 1,000 files has some 300 kB; a card can be large, but not like this."""

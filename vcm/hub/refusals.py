@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError
-from vcm.hub.faults import NetworkFaultError
-from vcm.hub.retries import RETRIED_STATUS, retry_after
+from vcm.http.faults import NetworkFaultError
+from vcm.http.retries import RETRIED_STATUS, retry_after
 
 _CHECK_URL = "check the model's url"
 _DISABLED = "Access to this resource is disabled."

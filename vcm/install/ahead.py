@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Lock, Thread
 
-from vcm.hub.body import Answer
+from vcm.http.body import Answer
 from vcm.install.hashing import Buffers
 from vcm.install.partial import PART, another_part, content_range, cut
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 from vcm.core.digest import CHUNK, git_blob_hash
 from vcm.errors import ModelChecksumError, RegistryError
-from vcm.hub.body import Answer
-from vcm.hub.faults import NetworkFaultError
+from vcm.http.body import Answer
+from vcm.http.faults import NetworkFaultError
 from vcm.install.hashing import Buffers, Hashing
 from vcm.install.wanted import LARGE, WantedFile
 from vcm.store.writing import GrowingFile

@@ -14,12 +14,12 @@ from threading import Event, Lock
 from vcm.core.digest import CHUNK
 from vcm.core.reporter import Reporter
 from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, ModelChecksumError, ModelDownloadError, RegistryError
-from vcm.hub.addresses import origin
-from vcm.hub.body import Answer
+from vcm.http.addresses import origin
+from vcm.http.body import Answer
+from vcm.http.faults import NetworkFaultError
+from vcm.http.retries import RETRIED_STATUS, Patience, Wait
 from vcm.hub.client import HubClient
-from vcm.hub.faults import NetworkFaultError
 from vcm.hub.refusals import RepoNotFoundError
-from vcm.hub.retries import RETRIED_STATUS, Patience, Wait
 from vcm.install.ahead import BUFFERS, CONNECTIONS, SEGMENT, ReadAhead, Segment
 from vcm.install.hashing import Buffers
 from vcm.install.partial import PART, Partial, another_part

@@ -7,11 +7,11 @@ from threading import Event
 
 from vcm.core.metadata import Freshness
 from vcm.core.reporter import Reporter
+from vcm.http.budget import Budget
+from vcm.http.client import Address, HttpClient
+from vcm.http.retries import LONGEST_WAIT
 from vcm.hub.answers import TTL_HOURS, Caching
-from vcm.hub.budget import Budget
 from vcm.hub.client import HubClient
-from vcm.hub.http import Address, HttpClient
-from vcm.hub.retries import LONGEST_WAIT
 from vcm.settings import Settings
 from vcm.store.metadata import MetadataStore
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 
-from vcm.hub.faults import UnreachableError
+from vcm.http.faults import UnreachableError
 
 
 class Reaching:

@@ -15,9 +15,9 @@ from vcm.core import names
 from vcm.core.metadata import Freshness, Ref, RemoteFile, RepoInfo
 from vcm.core.versions import candidates
 from vcm.errors import ModelNotFoundError, RegistryError
+from vcm.http.client import HttpClient
+from vcm.http.faults import NetworkFaultError
 from vcm.hub.client import HubClient
-from vcm.hub.faults import NetworkFaultError
-from vcm.hub.http import HttpClient
 from vcm.install.pools import workers
 from vcm.resolve.connecting import connect
 from vcm.resolve.successors import successors

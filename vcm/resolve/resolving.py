@@ -30,8 +30,8 @@ from vcm.errors import (
     RegistryError,
     VcmError,
 )
+from vcm.http.client import CONNECTIONS
 from vcm.hub.client import HubClient
-from vcm.hub.http import CONNECTIONS
 from vcm.hub.refusals import RepoNotFoundError, RevisionNotFoundError
 from vcm.install.pools import workers
 from vcm.install.transfer import Transfer

@@ -22,9 +22,9 @@ from vcm.core.outdated import (
 )
 from vcm.core.upstream import Confirmation, Finding, file_findings, hidden, length_finding, of_notice
 from vcm.errors import ModelNotFoundError, VcmError
-from vcm.hub.addresses import shown_url
+from vcm.http.addresses import shown_url
+from vcm.http.retries import Patience, Wait
 from vcm.hub.client import HubClient
-from vcm.hub.retries import Patience, Wait
 from vcm.resolve.outdated import ask_for_each, default_branch, ref_of
 
 _OK = 200

@@ -14,8 +14,8 @@ import urllib3
 from urllib3.util import wait_for_read
 
 from vcm.errors import RegistryError
-from vcm.hub.addresses import host, shown_url
-from vcm.hub.faults import NetworkFaultError, reason
+from vcm.http.addresses import host, shown_url
+from vcm.http.faults import NetworkFaultError, reason
 
 _CHUNK = 1 << 20
 _DROPPED_BODY = 1 << 16

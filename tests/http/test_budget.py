@@ -15,11 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vcm.errors import NETWORK_ERROR, RegistryError
-from vcm.hub.budget import Budget, Limit, Window, announced_limit, bucket_of
+from vcm.http.budget import Budget, Limit, Window, announced_limit, bucket_of
+from vcm.http.client import Address, HttpClient
+from vcm.http.faults import NetworkFaultError
+from vcm.http.retries import LONGEST_WAIT
 from vcm.hub.client import HubClient
-from vcm.hub.faults import NetworkFaultError
-from vcm.hub.http import Address, HttpClient
-from vcm.hub.retries import LONGEST_WAIT
 from vcm.testing import Fault
 
 POLICY = '"fixed window";"api";q=500;w=300'

@@ -11,9 +11,9 @@ from threading import Event, Thread
 
 import pytest
 
+from vcm.http.client import Address, HttpClient
 from vcm.hub.answers import Caching
 from vcm.hub.client import HubClient
-from vcm.hub.http import Address, HttpClient
 
 
 @dataclass

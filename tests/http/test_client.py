@@ -18,9 +18,9 @@ import pytest
 
 from tests.conftest import TOKEN, closed_port
 from vcm.errors import NETWORK_ERROR, RegistryError, VcmError
-from vcm.hub.addresses import origin, shown_url
-from vcm.hub.faults import NetworkFaultError, UnreachableError
-from vcm.hub.http import CONNECTIONS, Address, HttpClient, _check_redirect
+from vcm.http.addresses import origin, shown_url
+from vcm.http.client import CONNECTIONS, Address, HttpClient, _check_redirect
+from vcm.http.faults import NetworkFaultError, UnreachableError
 from vcm.testing import Fault
 from vcm.version import VERSION
 

@@ -23,10 +23,17 @@ from requests.utils import get_environ_proxies
 
 from vcm.core import names
 from vcm.errors import CONFIG_ERROR, RegistryError
-from vcm.hub.addresses import host, origin, shown_url
-from vcm.hub.body import Answer, close, drop
-from vcm.hub.budget import Budget, announced_limit, no_more_requests
-from vcm.hub.faults import CONNECT_SECONDS, NetworkFaultError, UnreachableError, is_among_causes, is_unreachable, reason
+from vcm.http.addresses import host, origin, shown_url
+from vcm.http.body import Answer, close, drop
+from vcm.http.budget import Budget, announced_limit, no_more_requests
+from vcm.http.faults import (
+    CONNECT_SECONDS,
+    NetworkFaultError,
+    UnreachableError,
+    is_among_causes,
+    is_unreachable,
+    reason,
+)
 from vcm.version import VERSION
 
 READ_SECONDS = 300.0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from vcm.errors import RegistryError
-from vcm.hub.faults import NetworkFaultError
+from vcm.http.faults import NetworkFaultError
 
 DELAYS = (2.0, 4.0, 8.0)
 """Seconds before the first, second and third new try."""

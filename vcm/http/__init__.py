@@ -1,0 +1,1 @@
+"""The network: the only code that opens a connection."""
