@@ -30,7 +30,7 @@ from vcm.version import VERSION
 settings.register_profile("calm", derandomize=True, deadline=None)
 settings.load_profile("calm")
 
-pytest_plugins = ["tests.loopback"]
+pytest_plugins = ["tests.loopback", "tests.servers"]
 
 TOKEN = "hf_simulatedTokenOfTheTests"
 

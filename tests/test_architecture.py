@@ -20,6 +20,7 @@ ALLOWED = {
     "store": {"core", "errors", "version"},
     "http": {"core", "errors", "version"},
     "hub": {"http", "core", "errors"},
+    "oci": {"http", "core"},
     "install": {"hub", "http", "store", "core", "errors"},
     "resolve": {"install", "hub", "http", "store", "settings", "core", "errors"},
     "session": {"resolve", "install", "hub", "store", "settings", "core", "errors"},

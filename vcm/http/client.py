@@ -1,8 +1,8 @@
-"""HTTP: one session, redirects followed by hand, every failure ours, also while a body is read.
+"""HTTP: one client for each server, redirects followed by hand, every failure ours, also while a body is read.
 
-Three rules are kept here and nowhere else. The token goes to the hub's origin only. ``~/.netrc`` is never read: a
-matching entry would replace the token, or reach a stranger after a redirect. And no address is shown with its query,
-which may be a signature.
+Three rules are kept here and nowhere else. What is secret goes to the origin it is for, and nowhere else. ``~/.netrc``
+is never read: a matching entry would replace the token, or reach a stranger after a redirect. And no address is shown
+with its query, which may be a signature.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -43,6 +43,7 @@ _MOST_REDIRECTS = 10
 _TOO_MANY = 429
 _MOST_REFUSALS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_REQUEST = frozenset({307, 308})
 CONNECTIONS = 24
 """To one host at a time; who wants another waits. So nobody may ask for one thing while reading another."""
 _HOSTS = 4096
@@ -51,41 +52,49 @@ _NO_RETRIES = urllib3.Retry(0, read=False)
 _AGENT = f"vcm/{VERSION}; python/{'.'.join(map(str, sys.version_info[:3]))}"
 
 
+Body = Callable[[], Iterable[bytes | memoryview]]
+"""Begins the body of a request, in pieces; asked again where it has to be sent again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where requests go and what they carry.
 
     Attributes:
-        endpoint: the hub's base address; only its origin gets the token.
+        endpoint: the server's base address; only its origin gets the token and the headers.
         token: the bearer token, or None.
         ca_bundle: certificates to trust instead of the built-in ones.
         read_seconds: seconds without a byte that mean a broken connection.
+        headers: to send with each request.
+        proxy: to go through, instead of those that the environment names.
     """
 
     endpoint: str
     token: str | None = None
     ca_bundle: str | None = None
     read_seconds: float = READ_SECONDS
+    headers: Mapping[str, str] = field(default_factory=dict)
+    proxy: str | None = None
 
     def __repr__(self) -> str:
         return f"Address({self.endpoint!r})"
 
 
 class HttpClient:
-    """Requests to the hub and to wherever it redirects; may be used by several threads.
+    """Requests to one server and to wherever it redirects; may be used by several threads.
 
     Args:
-        address: the hub's.
+        address: the server's.
         is_offline: whether every request shall fail.
-        budget: what the hub allows; without one, it is asked until it refuses.
+        budget: what the server allows; without one, it is asked until it refuses.
     """
 
     def __init__(self, address: Address, *, is_offline: bool = False, budget: Budget | None = None) -> None:
         self.is_offline = is_offline
         self._budget = budget
         self._address = address
-        self._hub_origin = origin(address.endpoint)
-        self._hub_path = urlsplit(address.endpoint).path.rstrip("/")
+        self._home = origin(address.endpoint)
+        self._home_path = urlsplit(address.endpoint).path.rstrip("/")
         self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=address.read_seconds)
         self._proxies: dict[tuple[str, str, int], dict[str, str]] = {}
         if not is_offline and address.ca_bundle and not os.path.exists(address.ca_bundle):  # noqa: PTH110
@@ -116,15 +125,25 @@ class HttpClient:
 
     @contextmanager
     def request(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, *, leave_origin: bool = False
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        leave_origin: bool = False,
+        authorization: str | None = None,
+        body: Body | None = None,
     ) -> Iterator[Answer]:
         """The answer after all redirects, whatever its status.
 
         Args:
-            method: GET or HEAD.
+            method: GET, HEAD, POST, PATCH or PUT.
             url: absolute address.
             headers: to send beside vcm's own.
-            leave_origin: whether a redirect may lead to another origin; the token stays behind then.
+            leave_origin: whether a redirect may lead to another origin; what is secret stays behind then.
+            authorization: that header's value, for the origin of ``url`` only.
+            body: what to send; its length stands in ``headers``. It is not sent again where a redirect asks for
+                another request than this one: such an answer is given out as it is.
 
         Raises:
             NetworkFaultError: nobody answered.
@@ -134,10 +153,12 @@ class HttpClient:
         self.check_online()
         first = origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
-            response = self._send_in_turn(method, url, headers or {})
+            own = {"Authorization": authorization} if authorization and origin(url) == first else {}
+            response = self._send_in_turn(method, url, {**(headers or {}), **own}, body)
             answer = Answer(response, url, self._address.token)
             location = answer.headers.get("Location")
-            if answer.status not in _REDIRECTS or not location:
+            followed = _REDIRECTS if body is None and method in ("GET", "HEAD") else _SAME_REQUEST
+            if answer.status not in followed or not location:
                 try:
                     yield answer
                 except BaseException:
@@ -153,13 +174,15 @@ class HttpClient:
             hint="the hub or a proxy is set up wrongly: check HF_ENDPOINT",
         )
 
-    def _send_in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-        if self._budget is None or origin(url) != self._hub_origin:
-            return self._send(method, url, headers)
-        path, refusals = urlsplit(url).path.removeprefix(self._hub_path), 0
+    def _send_in_turn(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None
+    ) -> urllib3.BaseHTTPResponse:
+        if self._budget is None or origin(url) != self._home:
+            return self._send(method, url, headers, body)
+        path, refusals = urlsplit(url).path.removeprefix(self._home_path), 0
         while True:
             with self._budget.turn(path) as turn:
-                response = self._send(method, url, headers)
+                response = self._send(method, url, headers, body)
                 turn.headers = response.headers
             limit = announced_limit(response.headers)
             if limit is None or limit.left or response.status != _TOO_MANY:
@@ -190,22 +213,28 @@ class HttpClient:
         return pool, f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
 
     def _proxies_for(self, url: str) -> dict[str, str]:
-        """The proxies that the environment names for a host; it is read once for each."""
+        """The proxies for a host: this server's own, or those that the environment names; it is read once for each."""
+        if self._address.proxy is not None:
+            return {"http": self._address.proxy, "https": self._address.proxy}
         there = origin(url)
         if there not in self._proxies:
             self._proxies[there] = get_environ_proxies(url, no_proxy=None)
         return self._proxies[there]
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> urllib3.BaseHTTPResponse:
         sent = {"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
-        if self._address.token and origin(url) == self._hub_origin:
-            sent["Authorization"] = f"Bearer {self._address.token}"
+        if origin(url) == self._home:
+            sent |= self._address.headers
+            if self._address.token:
+                sent["Authorization"] = f"Bearer {self._address.token}"
         proxies = self._proxies_for(url)
+        content: Any = body() if body is not None else None
         try:
             pool, target = self._way(url, proxies)
             return pool.urlopen(
                 method,
                 target,
+                body=content,
                 headers=sent,
                 redirect=False,
                 assert_same_host=False,

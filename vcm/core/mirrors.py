@@ -1,0 +1,94 @@
+"""Mirrors: who else may have a locked file's bytes, and where to ask them for it.
+
+The lock pins every byte, so no mirror needs to be trusted, and the lock never names one. A mirror is written as one
+address::
+
+    http://mirror.rack:8080                            a served store: /blobs/sha256/<hex> below it
+    http://bucket.corp/{repo}/{commit}/{path}          a template; its fields are FIELDS
+    oci://registry.corp/models/{repo}                  an OCI registry (oci+http:// where it speaks no TLS)
+    file:///mnt/models/store                           another store, or any OCI image layout, on this machine's disks
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlsplit
+
+from vcm.core.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from vcm.core.lock import LockedFile, LockedModel
+
+FIELDS = ("sha256", "repo", "commit", "path", "size")
+BLOBS = "blobs/sha256/{sha256}"
+"""Where an OCI image layout, which a store is, has its blobs: https://github.com/opencontainers/image-spec."""
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_SEPARATOR = r"\.|__?|-+"
+
+
+@record(frozen=True, kw_only=True)
+class Mirror:
+    """One ``[[mirror]]``.
+
+    Attributes:
+        name: for messages, and what ``vcm push`` is told.
+        url: its address, with fields in braces.
+        push: whether it is meant to be pushed to, where a command asks for all such.
+        proxy: to go through, such as a peer-to-peer agent on this machine.
+        headers: to send to it; their values may hold fields as well.
+    """
+
+    name: str
+    url: str
+    push: bool = False
+    proxy: str | None = None
+    headers: Mapping[str, str] = {}
+
+    @property
+    def kind(self) -> Literal["http", "oci", "file"]:
+        """How it is asked."""
+        scheme = urlsplit(self.url).scheme
+        return "oci" if scheme.startswith("oci") else "file" if scheme == "file" else "http"
+
+
+def expanded(template: str, model: LockedModel, file: LockedFile, *, quoted: bool = True) -> str | None:
+    """A template with its fields filled in; None where the file has no such property.
+
+    Args:
+        template: with any of FIELDS in braces.
+        model: the file's. One that is a direct url has no commit, and for its repo stands its name.
+        file: whose bytes are wanted.
+        quoted: whether it becomes a web address.
+    """
+    values = {
+        "sha256": file.sha256,
+        "repo": model.repo or model.name,
+        "commit": model.commit,
+        "path": file.path,
+        "size": str(file.size),
+    }
+    used = set(_FIELD.findall(template))
+    if any(values[name] is None for name in used):
+        return None
+    return _FIELD.sub(lambda match: quote(values[match[1]] or "") if quoted else values[match[1]] or "", template)
+
+
+def repository(template: str, model: LockedModel) -> str:
+    r"""A model's repository in an OCI registry: the template's path, in the letters that the registries allow.
+
+    ``[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*``, and slashes between such parts:
+    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests.
+    """
+    path = template.replace("{repo}", model.repo or model.name).lower()
+    parts = (re.sub(r"[^a-z0-9._-]+", "-", part) for part in path.split("/"))
+    parts = (re.sub(r"[._-]+", _separator, part).strip("._-") for part in parts)
+    return "/".join(part for part in parts if part)
+
+
+def _separator(match: re.Match[str]) -> str:
+    return match[0] if re.fullmatch(_SEPARATOR, match[0]) else "-"

@@ -1,0 +1,173 @@
+"""A locked model as an OCI artifact: a CNCF ModelPack manifest of raw layers.
+
+https://github.com/modelpack/model-spec/blob/main/docs/spec.md. Each file is one layer as it is: a layer's digest
+is the lock's digest, and a registry that holds the artifact is a mirror. No time stamp, no mode, no owner: the same
+entry of a lock always gives the same bytes, on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from vcm.core import names
+from vcm.core.cached import cached_property
+from vcm.core.digest import text_digest
+from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.records import record
+from vcm.core.roles import role
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
+_LAYER_TYPE = "application/vnd.cncf.model.{kind}.v1.raw"
+_KINDS = {"weights": "weight", "docs": "doc", "licence": "doc", "code": "code"}
+"""By a file's role, the kind of its layer; all else is configuration of the weights."""
+
+FILE_PATH = "org.cncf.model.filepath"
+"""Where modctl, Docker Model Runner, KitOps and RamaLama read a layer's path."""
+TITLE = "org.opencontainers.image.title"
+"""Where oras, podman and CRI-O read it; on a manifest, what it is called."""
+REF_NAME = "org.opencontainers.image.ref.name"
+"""On a descriptor of an index, the name by which ``skopeo copy oci:STORE:NAME`` finds it."""
+REVISION = "org.opencontainers.image.revision"
+SOURCE = "org.opencontainers.image.source"
+LICENSES = "org.opencontainers.image.licenses"
+GIT_ID = "dev.vcm.git-blob-id"
+GATED = "dev.vcm.gated"
+_UNTESTED = "org.cncf.model.file.mediatype.untested"
+_HUB = "https://huggingface.co/"
+
+
+@record(frozen=True)
+class Package:
+    """A locked model's artifact.
+
+    Attributes:
+        model: what it is of.
+        manifest: the manifest's bytes.
+        config: the bytes of the configuration that it names.
+    """
+
+    model: LockedModel
+    manifest: bytes
+    config: bytes
+
+    @cached_property
+    def digest(self) -> str:
+        """The manifest's SHA-256, as bare hex."""
+        return text_digest(self.manifest.decode())
+
+    @cached_property
+    def config_digest(self) -> str:
+        """The configuration's SHA-256, as bare hex."""
+        return text_digest(self.config.decode())
+
+    @property
+    def tag(self) -> str:
+        """Its tag in a registry: the commit's beginning; of a direct url, the tree digest's."""
+        return (self.model.commit or self.model.tree_digest)[:12]
+
+
+def package(model: LockedModel) -> Package:
+    """The artifact of a locked model."""
+    files = sorted(model.files, key=lambda file: file.path.encode())
+    config = _json(
+        {
+            "descriptor": _set(
+                name=model.repo or model.name,
+                version=model.version,
+                sourceURL=_source(model),
+                revision=model.commit,
+                licenses=[model.license] if model.license else None,
+            ),
+            "config": _set(format=model.format),
+            "modelfs": {"type": "layers", "diffIds": [f"sha256:{file.sha256}" for file in files]},
+        }
+    )
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": ARTIFACT_TYPE,
+        "config": descriptor(CONFIG_TYPE, text_digest(config.decode()), len(config)),
+        "layers": [_layer(file) for file in files],
+        "annotations": _set(
+            **{
+                SOURCE: _source(model),
+                REVISION: model.commit,
+                LICENSES: model.license,
+                TITLE: model.repo or model.name,
+                GATED: model.gated,
+                "dev.vcm.lock.version": "1",
+            }
+        ),
+    }
+    return Package(model, _json(manifest), config)
+
+
+def descriptor(media_type: str, sha256: str, size: int, **rest: Any) -> dict[str, Any]:
+    """What points to a blob: https://github.com/opencontainers/image-spec/blob/main/descriptor.md."""
+    return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": size, **rest}
+
+
+def _layer(file: LockedFile) -> dict[str, Any]:
+    kind = _KINDS.get(role(file.path), "weight.config")
+    annotations = _set(**{FILE_PATH: file.path, TITLE: file.path, _UNTESTED: "true", GIT_ID: file.oid})
+    return descriptor(_LAYER_TYPE.format(kind=kind), file.sha256, file.size, annotations=annotations)
+
+
+def _source(model: LockedModel) -> str | None:
+    return f"{_HUB}{model.repo}" if model.repo else model.url
+
+
+def _set(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def read_manifest(data: bytes) -> LockedModel:
+    """The model of which a manifest is, as far as it tells; its bytes may be anybody's.
+
+    Raises:
+        ValueError: it is not one that ``package`` has made.
+    """
+    try:
+        manifest = json.loads(data)
+        said = manifest["annotations"]
+        files = [
+            LockedFile(
+                names.file_path(layer["annotations"][FILE_PATH]),
+                int(layer["size"]),
+                _sha256(layer["digest"]),
+                layer["annotations"].get(GIT_ID),
+            )
+            for layer in manifest["layers"]
+        ]
+        commit = said.get(REVISION)
+        return LockedModel(
+            name=str(said[TITLE]),
+            source="huggingface" if commit else "url",
+            repo=str(said[TITLE]) if commit else None,
+            url=None if commit else said.get(SOURCE),
+            commit=commit,
+            gated=said.get(GATED),
+            license=said.get(LICENSES),
+            files=tuple(files),
+        )
+    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
+        raise ValueError("not a manifest of a model") from error
+
+
+def _sha256(digest: str) -> str:
+    algorithm, _, text = digest.partition(":")
+    if algorithm != "sha256" or not re.fullmatch(names.SHA256, text):
+        raise ValueError("not a SHA-256")
+    return text

@@ -1,0 +1,1 @@
+"""OCI registries: who may ask them, what is in them, how something gets there."""
