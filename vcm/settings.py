@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vcm.core.mirrors import Mirror
+
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "LLAMA_ARG_OFFLINE")
 _OTHER_CACHES = (
@@ -65,6 +67,8 @@ class Settings:
         withheld_token: where a token was found that the endpoint, which stands only in the manifest, does not get.
         ca_bundle: certificates to trust instead of the built-in ones.
         hub_cache: the Hugging Face cache of this machine, which may not exist; None where none shall be looked at.
+        mirrors: who is asked for a locked file's bytes before the hub, in this order.
+        fallback: whether the hub, or a url's own server, is asked for what no mirror has.
     """
 
     cache_dir: Path
@@ -74,6 +78,8 @@ class Settings:
     offline: bool = False
     ca_bundle: str | None = None
     hub_cache: Path | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    fallback: bool = True
 
 
 def read_settings(
