@@ -36,12 +36,11 @@ def registry_address(url: str) -> RegistryAddress:
     match = re.fullmatch(r"oci(\+http)?://([^/?#@]+)/([^?#]+?)/?", url)
     if match is None:
         raise ValueError("an OCI registry is written oci://HOST/PATH/{repo}")
-    plain = match[1] or is_this_machine(urlsplit(f"//{match[2]}").hostname or "")
+    plain = match[1] or _is_this_machine(urlsplit(f"//{match[2]}").hostname or "")
     return RegistryAddress(f"{'http' if plain else 'https'}://{match[2]}", match[3])
 
 
-def is_this_machine(host: str) -> bool:
-    """Whether a host is reached without leaving this machine."""
+def _is_this_machine(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

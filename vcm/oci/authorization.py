@@ -18,9 +18,8 @@ from urllib.parse import urlencode, urlsplit
 from vcm.core import names
 from vcm.core.records import record
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
-from vcm.http.addresses import host
+from vcm.http.addresses import host, is_this_machine
 from vcm.http.client import HttpClient
-from vcm.oci.address import is_this_machine
 from vcm.oci.challenges import Challenge, parse_challenges
 from vcm.oci.credentials import Credentials, Keyring
 from vcm.oci.refusals import refused
@@ -72,7 +71,7 @@ class Authorization:
         None where nobody is known yet who could be asked for one: the registry's first refusal says so.
 
         Raises:
-            ConfigError: the credentials cannot be read.
+            CredentialsError: they cannot be read.
             RegistryError: they are not accepted.
         """
         now = time.monotonic()
@@ -97,7 +96,7 @@ class Authorization:
             refused: the header that the request had.
 
         Raises:
-            ConfigError: the credentials cannot be read.
+            CredentialsError: they cannot be read.
             RegistryError: they are not accepted, or the registry wants something that vcm does not speak.
         """
         known = {each.scheme: each for each in reversed(parse_challenges(asked))}
@@ -214,7 +213,7 @@ class Authorization:
             push: whether something was to be written there.
 
         Raises:
-            ConfigError: the credentials cannot be read.
+            CredentialsError: they cannot be read.
         """
         credentials = self._keyring.find(repository)
         registry = self._keyring.host
