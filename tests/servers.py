@@ -1,4 +1,4 @@
-"""Servers that others wrote, started on loopback: docker-registry, nginx, rclone; and skopeo, which speaks to the first.
+"""Servers that others wrote, started on loopback: docker-registry, nginx, rclone; and skopeo, a client of the first.
 
 They are Debian's (``apt-get install docker-registry nginx-light skopeo``); rclone comes with the tests' own packages. A
 test that needs one which is not there is skipped, except where VCM_TEST_SERVERS says that all of them are installed.
@@ -45,21 +45,25 @@ def program(name: str) -> str | None:
 class Process:
     """A server that can be killed and started again at the same address."""
 
-    def __init__(self, command: list[str], port: int, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, command: list[str], port: int, environment: dict[str, str] | None = None, output: Path | None = None
+    ) -> None:
         self.command = command
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._environment = environment
+        self._output = output or Path(os.devnull)
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        self.process = subprocess.Popen(
-            self.command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=None if self._environment is None else {**os.environ, **self._environment},
-        )
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                env=None if self._environment is None else {**os.environ, **self._environment},
+            )
         deadline = time.monotonic() + _SECONDS
         while True:
             try:
@@ -92,13 +96,17 @@ class Registry(Process):
     Attributes:
         folder: where it keeps its blobs.
         host: what stands behind ``oci://``.
+        log: where it writes a line for each request, if it is ``logged``.
     """
 
-    def __init__(self, folder: Path, *, token_realm: str | None = None, certificate: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, token_realm: str | None = None, certificate: Path | None = None, logged: bool = False
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         port = closed_port()
         self.host = f"127.0.0.1:{port}"
+        self.log = folder / "access.log"
         auth = ""
         if token_realm:
             auth = f"""
@@ -113,12 +121,12 @@ auth:
         config.write_text(
             f"""
 version: 0.1
-log: {{ level: error, accesslog: {{ disabled: true }} }}
+log: {{ level: error, accesslog: {{ disabled: {str(not logged).lower()} }} }}
 storage: {{ filesystem: {{ rootdirectory: {folder}/data }}, delete: {{ enabled: true }} }}
 http: {{ addr: "{self.host}", secret: of-the-tests }}
 {auth}"""
         )
-        super().__init__([str(program("docker-registry")), "serve", str(config)], port)
+        super().__init__([str(program("docker-registry")), "serve", str(config)], port, output=self.log)
 
     def blob(self, sha256: str) -> Path:
         """The file in which it keeps a blob."""
