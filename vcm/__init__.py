@@ -13,6 +13,7 @@ The map, from the rules to the terminal; each package may import what stands abo
     core              the rules: manifest, lock, selection, policy, plan; values in, values out
     settings          the one reader of the environment
     store             the disk: blobs, snapshots, project files, caches; who else uses them
+    serve             the store as a Hub for its neighbours: requests in, installed files out
     http              the network: requests, redirects, faults, patience; which header goes to whom
     hub               what the hub answers: its API, its refusals, what is known of it already
     oci               OCI registries: who may ask them, what is in them, how something gets there
