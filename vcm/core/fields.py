@@ -215,6 +215,15 @@ class Table:
         """A table inside this one; an empty one where the key is missing."""
         return Table(self.document, (*self.key, key), self._get(key, dict) or {})
 
+    def tables(self, key: str) -> list[Table]:
+        """The tables of an array, each under its own ``[[key]]``; none where the key is missing."""
+        if isinstance(self._values.get(key), dict):
+            raise self.error(key, "expected an array of tables, found a table", f"write [[{key}]]")
+        for position, value in enumerate(self.array(key)):
+            if not isinstance(value, dict):
+                raise self.document.error((*self.key, key, position), f"expected a table, found {shown(value)}")
+        return [Table(self.document, (*self.key, key, at), value) for at, value in enumerate(self.array(key))]
+
     def array(self, key: str) -> list[Any]:
         """An array of anything; empty where the key is missing."""
         return self._get(key, list) or []
