@@ -138,7 +138,7 @@ def _proxy(table: Table) -> str | None:
         return None
     try:
         address, _ = _without_credentials(text)
-        names.http_url(address)
+        _check_http(address)
         if urlsplit(address).path.strip("/") or "?" in address or "#" in address:
             raise ValueError("a proxy is http://HOST:PORT")  # noqa: TRY301
     except ValueError as error:
@@ -176,13 +176,14 @@ def mirror_address(text: str) -> tuple[str, str | None]:
         raise ValueError("an address holds no blanks and no control characters")
     address, authorization = _without_credentials(text)
     scheme, host = _scheme_and_host(address)
-    fields = _check_fields(address, ("repo",) if scheme.startswith("oci") else FIELDS)
+    template = unquote(address) if scheme == "file" else address
+    fields = _check_fields(template, ("repo",) if scheme.startswith("oci") else FIELDS)
     if scheme.startswith("oci"):
-        names.http_url(f"https://{host}")
+        _check_http(f"https://{host}")
         registry_address(address)
         return address, authorization
     if scheme != "file":
-        names.http_url(address)
+        _check_http(address)
     elif host or "?" in address or not address[7:].strip("/"):
         raise ValueError("a folder is written file:///absolute/path")
     if not fields and "?" in address:
@@ -204,6 +205,15 @@ def _scheme_and_host(address: str) -> tuple[str, str]:
     if "{" in host or "}" in host:
         raise ValueError("no field stands in the host")
     return scheme, host
+
+
+def _check_http(address: str) -> None:
+    try:
+        _ = urlsplit(address).port
+    except ValueError:
+        # Without what stands there: where an @ was forgotten, it is a password.
+        raise ValueError("its host and port cannot be read") from None
+    names.http_url(address)
 
 
 def _without_credentials(address: str) -> tuple[str, str | None]:
@@ -243,7 +253,7 @@ def parse_addresses(text: str) -> tuple[Mirror, ...]:
         ConfigError: one cannot be used; its password is not repeated.
     """
     mirrors: dict[str, Mirror] = {}
-    for word in text.split():
+    for position, word in enumerate(text.split(), start=1):
         name, equals, address = word.partition("=")
         if not equals or re.search(r"[:/?#@]", name):
             name, address = "", word
@@ -251,8 +261,10 @@ def parse_addresses(text: str) -> tuple[Mirror, ...]:
             url, authorization = mirror_address(address)
             name = names.mirror_name(name) if name else _free_name(url, mirrors)
         except ValueError as error:
+            # Where there is a password, it may hold a blank, and be this word.
+            found = f"address {position}" if "@" in text else f"found {_shown_address(word)}"
             raise ConfigError(
-                f"{VARIABLE}: found {_shown_address(word)}: {error}",
+                f"{VARIABLE}: {found}: {error}",
                 hint=f"set it to addresses with blanks between them, such as {_EXAMPLE}",
             ) from None
         if name in mirrors:
