@@ -21,8 +21,8 @@ ALLOWED = {
     "http": {"core", "errors", "version"},
     "hub": {"http", "core", "errors"},
     "oci": {"http", "core"},
-    "mirrors": {"oci", "http", "store", "settings", "core", "errors"},
     "install": {"hub", "http", "store", "core", "errors"},
+    "mirrors": {"install", "oci", "http", "store", "settings", "core", "errors"},
     "resolve": {"install", "hub", "http", "store", "settings", "core", "errors"},
     "session": {"resolve", "install", "mirrors", "hub", "store", "settings", "core", "errors"},
     "downloader": {"session", "resolve", "install", "store", "settings", "core", "errors"},
@@ -31,7 +31,10 @@ ALLOWED = {
     "detectors": {"video", "core", "errors"},
     "analysis": {"detectors", "video", "enforce", "store", "core", "errors"},
     "testing": set(),
-    "cli": {"analysis", "enforce", "session", "install", "store", "settings", "core", "errors", "version", "testing"},
+    "cli": {
+        *("analysis", "enforce", "session", "mirrors", "install", "store", "settings", "core", "errors", "version"),
+        "testing",
+    },
     "__init__": {"analysis", "enforce", "downloader", "resolve", "store", "core", "errors", "version"},
     "__main__": {"cli"},
 }

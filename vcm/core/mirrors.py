@@ -55,8 +55,12 @@ class Mirror:
     named_in: str = ""
 
     def __repr__(self) -> str:
-        # What stands behind a question mark may be a signature.
-        return f"Mirror(name={self.name!r}, url={self.url.partition('?')[0]!r}, headers={sorted(self.headers)})"
+        return f"Mirror(name={self.name!r}, url={self.shown_url!r}, headers={sorted(self.headers)})"
+
+    @property
+    def shown_url(self) -> str:
+        """Its address, for people: what stands behind a question mark may be a signature."""
+        return self.url.partition("?")[0]
 
     @property
     def kind(self) -> Literal["http", "oci", "file"]:
