@@ -23,16 +23,19 @@ ALLOWED = {
     "hub": {"http", "core", "errors"},
     "oci": {"http", "core"},
     "install": {"hub", "http", "store", "core", "errors"},
+    "mirrors": {"install", "oci", "http", "store", "settings", "core", "errors"},
     "resolve": {"install", "hub", "http", "store", "settings", "core", "errors"},
-    "session": {"resolve", "install", "hub", "store", "settings", "core", "errors"},
+    "session": {"resolve", "install", "mirrors", "hub", "store", "settings", "core", "errors"},
     "downloader": {"session", "resolve", "install", "store", "settings", "core", "errors"},
     "enforce": {"session", "resolve", "store", "settings", "core", "errors"},
     "video": {"core", "errors"},
     "detectors": {"video", "core", "errors"},
     "analysis": {"detectors", "video", "enforce", "store", "core", "errors"},
     "testing": set(),
-    "cli": {"analysis", "enforce", "session", "install", "serve", "store", "settings"}
-    | {"core", "errors", "version", "testing"},
+    "cli": {
+        *("analysis", "enforce", "session", "mirrors", "oci", "install", "serve", "store", "settings", "core"),
+        *("errors", "version", "testing"),
+    },
     "__init__": {"analysis", "enforce", "downloader", "resolve", "store", "core", "errors", "version"},
     "__main__": {"cli"},
 }
