@@ -17,6 +17,7 @@ The map, from the rules to the terminal; each package may import what stands abo
     http              the network: requests, redirects, faults, patience; which header goes to whom
     hub               what the hub answers: its API, its refusals, what is known of it already
     oci               OCI registries: who may ask them, what is in them, how something gets there
+    mirrors           who else has the locked bytes, and how they are asked for them
     install           bytes → store: taken from this machine, else fetched
     mirrors           who else has a locked file's bytes: web servers, OCI registries, folders
     resolve           hub → lock: choosing, following, what has changed since

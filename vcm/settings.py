@@ -2,9 +2,9 @@
 
 Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, VCM_MIRRORS, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
 HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE,
-SSL_CERT_FILE, and NO_COLOR. The proxy variables are read by requests, per address. The user's own configuration,
-config.toml in vcm's folder for such files, is read here, and what the environment says to a program that is started on
-the locked models stands here, too.
+SSL_CERT_FILE, and NO_COLOR; as users of podman and docker expect REGISTRY_AUTH_FILE and DOCKER_CONFIG. The proxy
+variables are read by requests, per address. The user's own configuration, config.toml in vcm's folder for such files, is
+read here, and what the environment says to a program that is started on the locked models stands here, too.
 """
 
 from __future__ import annotations
@@ -194,6 +194,22 @@ def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     """The project's folder that VCM_PROJECT names."""
     text = (os.environ if environ is None else environ).get("VCM_PROJECT")
     return Path.cwd() / _expanded(text) if text else None
+
+
+def registry_credential_files(environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """Where docker and podman keep the credentials of OCI registries; the first that knows a registry counts.
+
+    containers-auth.json(5), and https://docs.docker.com/reference/cli/docker/#configuration-files.
+    """
+    environ = os.environ if environ is None else environ
+    named, runtime = environ.get("REGISTRY_AUTH_FILE"), environ.get("XDG_RUNTIME_DIR")
+    places = [
+        *([named] if named else []),
+        *([os.path.join(runtime, "containers/auth.json")] if runtime else []),  # noqa: PTH118
+        os.path.join(environ.get("XDG_CONFIG_HOME") or "~/.config", "containers/auth.json"),  # noqa: PTH118
+        os.path.join(environ.get("DOCKER_CONFIG") or "~/.docker", "config.json"),  # noqa: PTH118
+    ]
+    return tuple(dict.fromkeys(Path.cwd() / _expanded(place) for place in places))
 
 
 def program_environment(hub: Path, project: Path, cache_dir: Path) -> dict[str, str | None]:

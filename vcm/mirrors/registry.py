@@ -13,7 +13,7 @@ from vcm.http.addresses import origin
 from vcm.http.body import Answer
 from vcm.http.faults import NetworkFaultError
 from vcm.mirrors.refusals import refusal
-from vcm.oci.address import registry_address
+from vcm.core.mirrors import registry_address
 from vcm.oci.client import RegistryClient
 
 
