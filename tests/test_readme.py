@@ -55,7 +55,11 @@ def test_no_block_is_forgotten() -> None:
         "[models.minilm]",
         "[models.profanity]",
         "vcm.gate()",
-        "vcm sync --locked",
+        "refuse if it does not fit",
+        "[[mirror]]",
+        "vcm push registry",
+        "--no-origin",
+        "vcm bundle",
         "vcm run",
         "vcm import",
         "vcm outdated",
@@ -118,7 +122,7 @@ def test_the_five_minutes(
     assert sorted(path.name for path in folder.iterdir()) == sorted(files)
 
     shutil.rmtree(cache)
-    assert vcm(*shlex.split(block("sh", "vcm sync --locked"), comments=True)[1:]).code == 0
+    assert vcm(*shlex.split(block("sh", "refuse if it does not fit"), comments=True)[1:]).code == 0
     hub.clear_requests()
     assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"
     assert hub.requests == []

@@ -1,1 +1,1 @@
-"""Mirrors: who else has the locked bytes, and how they are asked for them."""
+"""Mirrors: where a locked file's bytes are asked for before its origin is."""
