@@ -3,8 +3,8 @@
 Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, VCM_MIRRORS, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
 HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE,
 SSL_CERT_FILE, and NO_COLOR; as users of podman and docker expect REGISTRY_AUTH_FILE and DOCKER_CONFIG. The proxy
-variables are read by requests, per address. The user's own configuration, config.toml in vcm's folder for such files, is
-read here, and what the environment says to a program that is started on the locked models stands here, too.
+variables are read by requests, per address. The user's own configuration, config.toml in vcm's folder for such files,
+is read here, and what the environment says to a program that is started on the locked models stands here, too.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from vcm.core.mirrors import Mirror
+from vcm.core.mirrors import Mirror, registry_address
 from vcm.http.client import Address, HttpClient
-from vcm.core.mirrors import registry_address
 from vcm.oci.client import RegistryClient
 from vcm.oci.credentials import Keyring, given_credentials
 from vcm.settings import Settings, registry_credential_files
