@@ -74,6 +74,7 @@ class Settings:
         hub_cache: the Hugging Face cache of this machine, which may not exist; None where none shall be looked at.
         mirrors: who is asked for a locked file's bytes before the hub, in this order.
         fallback: whether the hub, or a url's own server, is asked for what no mirror has.
+        strict_mirrors: whether it is an error when a mirror sends wrong bytes, although another source may do better.
     """
 
     cache_dir: Path
@@ -85,6 +86,7 @@ class Settings:
     hub_cache: Path | None = None
     mirrors: tuple[Mirror, ...] = ()
     fallback: bool = True
+    strict_mirrors: bool = False
 
 
 def read_settings(  # noqa: PLR0913  (all go by name)

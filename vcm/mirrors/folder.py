@@ -60,6 +60,11 @@ class FolderPlace:
     file: LockedFile
 
     @property
+    def name(self) -> str:
+        """The mirror in messages."""
+        return f"mirror {self.mirror}"
+
+    @property
     def url(self) -> str:
         """Its path."""
         return str(self.path)

@@ -10,7 +10,7 @@ from vcm.mirrors.registry import RegistryMirror
 from vcm.mirrors.web import WebMirror
 from vcm.settings import Settings
 
-READ_SECONDS = 60.0
+READ_SECONDS = 30.0
 """Seconds without a byte after which another source is worth asking; an agent may fetch before it answers."""
 
 

@@ -58,6 +58,11 @@ class RegistryPlace:
     repository: str
     client: RegistryClient
 
+    @property
+    def name(self) -> str:
+        """The mirror in messages."""
+        return f"mirror {self.mirror}"
+
     @contextmanager
     def request(self, method: str, headers: Mapping[str, str] | None = None, *, url: str = "") -> Iterator[Answer]:
         """The registry's answer, or that of where it keeps its blobs, whatever the status.

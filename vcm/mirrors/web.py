@@ -57,6 +57,11 @@ class WebPlace:
     headers: Mapping[str, str]
     http: HttpClient
 
+    @property
+    def name(self) -> str:
+        """The mirror in messages."""
+        return f"mirror {self.mirror}"
+
     @contextmanager
     def request(self, method: str, headers: Mapping[str, str] | None = None, *, url: str = "") -> Iterator[Answer]:
         """The mirror's answer, whatever its status.
