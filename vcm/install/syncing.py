@@ -194,10 +194,11 @@ class Installer:
     def _discard_damaged(self, planned: PlannedModel) -> None:
         """What cannot be repaired is not left standing: a program that can do without it may start."""
         model, snapshots = planned.model, self._store.snapshots
-        with suppress(OSError), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+        with suppress(OSError, VcmError), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
             # Another process may have had more luck.
             if snapshots.state(model) is SnapshotState.DAMAGED:
                 self._save(planned)
+                self._store.layout.drop([model.tree_digest], self._cancelled)
                 snapshots.discard(model.tree_digest)
 
     def _save(self, planned: PlannedModel) -> None:
