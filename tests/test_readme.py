@@ -339,7 +339,7 @@ def test_every_command_and_option_is_in_the_table_and_exists(vcm: Callable[..., 
     for name in names:
         there = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", vcm(name, "--help").out, re.MULTILINE))
         assert told[name] | {"--help"} == there - {"--json"}, name
-        assert ("--json" in there) == (name not in ("init", "path", "run", "analyze", "demo")), name
+        assert ("--json" in there) == (name not in ("init", "path", "run", "analyze", "serve", "demo")), name
     for option in re.findall(r"^  (?:-\w, )?(--[a-z-]+)", vcm("--help").out, re.MULTILINE):
         assert option in (*common.replace("`", " ").split(), "--quiet", "--verbose", "--version", "--help")
     assert {*re.findall(r"`vcm ([a-z]+)", README + REFERENCE + RECIPES)} <= {*names}
