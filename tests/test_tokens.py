@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import requests
 
 from tests.servers import Registry, needs
@@ -22,13 +20,11 @@ def test_the_registry_believes_its_tokens_until_they_are_over(private_registry, 
     assert ask(private_registry, None).headers["WWW-Authenticate"] == (
         f'Bearer realm="{token_server.realm}",service="registry",scope="{SCOPE}"'
     )
-    token_server.lifetime = 2.0
     asked = {"service": "registry", "scope": SCOPE}
+    token_server.lifetime = 0
     token = requests.get(token_server.realm, asked, auth=(USER, PASSWORD), timeout=10).json()["token"]
-    while ask(private_registry, token).status_code == 404:
-        time.sleep(0.1)
     assert ask(private_registry, token).status_code == 401
-    token_server.lifetime = 300.0
+    token_server.lifetime = 300
     sent = {**asked, "grant_type": "refresh_token", "client_id": "vcm", "refresh_token": REFRESH_TOKEN}
     token = requests.post(token_server.realm, sent, timeout=10).json()["access_token"]
     assert ask(private_registry, token).status_code == 404

@@ -68,6 +68,7 @@ class TokenServer:
         hidden: repositories in which nobody may do anything.
         lifetime: whole seconds, after which, or up to one before, the registry believes a token no more; 0 is over
             already.
+        announced: what it says of the lifetime; that itself, where None.
         asked: the requests so far.
     """
 
@@ -78,6 +79,7 @@ class TokenServer:
         self.permissions: dict[str | None, set[str]] = {USER: {"pull", "push"}, None: set()}
         self.hidden: set[str] = set()
         self.lifetime = 300.0
+        self.announced: float | None = None
         self.asked: list[Asked] = []
         self._lock = Lock()
         server = self
@@ -138,7 +140,8 @@ class TokenServer:
         status = 200 if is_known else 401
         with self._lock:
             self.asked.append(Asked(request.command, user, service, scopes, status))
-        answer = {key: self._token(user, service, scopes), "expires_in": int(self.lifetime)} if is_known else {}
+        seconds = int(self.lifetime if self.announced is None else self.announced)
+        answer = {key: self._token(user, service, scopes), "expires_in": seconds} if is_known else {}
         body = json.dumps(answer or {"errors": [{"code": "UNAUTHORIZED", "message": "who are you?"}]}).encode()
         request.send_response(status)
         request.send_header("Content-Type", "application/json")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vcm.errors import ConfigError
 from vcm.oci import credential_helper
+from vcm.oci.credential_helper import CredentialsError
 from vcm.oci.credentials import Keyring, given_credentials
 from vcm.settings import registry_credential_files
 
@@ -75,7 +75,7 @@ def says(user: str, secret: str) -> str:
 
 
 def problem(keyring: Keyring, repository: str = "m/frames") -> tuple[str, str]:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(CredentialsError) as caught:
         keyring.find(repository)
     return caught.value.message, caught.value.hint
 
@@ -202,7 +202,7 @@ def test_whatever_stands_in_a_file_is_read_or_refused(tmp_path_factory, value):
     path.write_text(json.dumps(value))
     try:
         Keyring(HOST, [path]).find("m/frames")
-    except ConfigError as error:
+    except CredentialsError as error:
         assert str(path) in error.message  # noqa: PT017
 
 
@@ -296,6 +296,6 @@ def test_what_a_mirror_itself_says_counts_before_all_files(config):
     bearer = given_credentials("Bearer abc", "the headers of mirror rack")
     assert bearer.authorization == "Bearer abc"
     assert Keyring(HOST, [Path("/")], bearer).find("m") is bearer
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(CredentialsError) as caught:
         given_credentials("Bearer a\nb", "the headers of mirror rack")
     assert caught.value.message == "the headers of mirror rack: the Authorization holds characters no header has"

@@ -19,7 +19,7 @@ from vcm.core import names
 from vcm.core.mirrors import is_this_machine
 from vcm.core.records import record
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
-from vcm.http.addresses import host
+from vcm.http.addresses import host, is_this_machine
 from vcm.http.client import HttpClient
 from vcm.oci.challenges import Challenge, parse_challenges
 from vcm.oci.credentials import Credentials, Keyring
@@ -72,7 +72,7 @@ class Authorization:
         None where nobody is known yet who could be asked for one: the registry's first refusal says so.
 
         Raises:
-            ConfigError: the credentials cannot be read.
+            CredentialsError: they cannot be read.
             RegistryError: they are not accepted.
         """
         now = time.monotonic()
@@ -97,7 +97,7 @@ class Authorization:
             refused: the header that the request had.
 
         Raises:
-            ConfigError: the credentials cannot be read.
+            CredentialsError: they cannot be read.
             RegistryError: they are not accepted, or the registry wants something that vcm does not speak.
         """
         known = {each.scheme: each for each in reversed(parse_challenges(asked))}
@@ -214,7 +214,7 @@ class Authorization:
             push: whether something was to be written there.
 
         Raises:
-            ConfigError: the credentials cannot be read.
+            CredentialsError: they cannot be read.
         """
         credentials = self._keyring.find(repository)
         registry = self._keyring.host

@@ -67,7 +67,7 @@ class RegistryClient:
             body: what to send; its length stands in ``headers``.
 
         Raises:
-            ConfigError: the registry's credentials are needed and cannot be read.
+            CredentialsError: the registry's credentials are needed and cannot be read.
             NetworkFaultError: nobody answered.
             RegistryError: the registry does not allow it (AUTHENTICATION_ERROR), or asks in a way that nobody answers.
         """

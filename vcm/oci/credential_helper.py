@@ -15,7 +15,7 @@ from contextlib import suppress
 from threading import Timer
 
 from vcm.core.wording import printable, system_reason
-from vcm.errors import ConfigError
+from vcm.errors import CONFIG_ERROR, RegistryError
 
 SECONDS = 60.0
 """For a helper to answer; it may ask somebody for a password."""
@@ -24,6 +24,12 @@ _MOST_BYTES = 1 << 20
 _NAME = r"[A-Za-z0-9_.-]+"
 _UNKNOWN = b"credentials not found"
 """How every helper begins to say that it has none: ``errCredentialsNotFoundMessage`` of the helpers' library."""
+
+
+class CredentialsError(RegistryError):
+    """Credentials are somewhere, and cannot be used as they stand: only the registry they are for cannot be asked."""
+
+    error_code = CONFIG_ERROR
 
 
 def ask_helper(name: str, registry: str, named_in: str) -> tuple[str, str] | None:
@@ -35,10 +41,10 @@ def ask_helper(name: str, registry: str, named_in: str) -> tuple[str, str] | Non
         named_in: the file that names the helper.
 
     Raises:
-        ConfigError: there is no such program, it fails, takes too long, or says something else than it should.
+        CredentialsError: there is no such program, it fails, takes too long, or says something else than it should.
     """
     if not re.fullmatch(_NAME, name):
-        raise ConfigError(
+        raise CredentialsError(
             f"{named_in}: {printable(name)[:100]!r} is no name of a credential helper",
             hint=f"correct credsStore and credHelpers in {named_in}",
         )
@@ -47,27 +53,27 @@ def ask_helper(name: str, registry: str, named_in: str) -> tuple[str, str] | Non
     try:
         code, output = _run(program, registry)
     except FileNotFoundError:
-        raise ConfigError(
+        raise CredentialsError(
             f"{program} is not installed, and {named_in} names it for {registry}",
             hint=f"install it, or take it out of credsStore and credHelpers in {named_in}",
         ) from None
     except OSError as error:
-        raise ConfigError(f"{program} cannot be run: {system_reason(error)}", hint=hint) from None
+        raise CredentialsError(f"{program} cannot be run: {system_reason(error)}", hint=hint) from None
     if code is None:
-        raise ConfigError(f"{program} did not say in {SECONDS:.0f} s who may ask {registry}", hint=hint)
+        raise CredentialsError(f"{program} did not say in {SECONDS:.0f} s who may ask {registry}", hint=hint)
     if len(output) > _MOST_BYTES:
-        raise ConfigError(f"{program} says more about {registry} than {_MOST_BYTES} bytes", hint=hint)
+        raise CredentialsError(f"{program} says more about {registry} than {_MOST_BYTES} bytes", hint=hint)
     if code:
         if _UNKNOWN in output.lower():
             return None
-        raise ConfigError(f"{program} failed for {registry} with exit status {code}", hint=hint)
+        raise CredentialsError(f"{program} failed for {registry} with exit status {code}", hint=hint)
     try:
         answer = json.loads(output)
         user, secret = answer["Username"], answer["Secret"]
     except (ValueError, LookupError, TypeError, RecursionError):
         user = secret = None
     if not isinstance(user, str) or not isinstance(secret, str):
-        raise ConfigError(f"{program} says something else about {registry} than user and secret", hint=hint)
+        raise CredentialsError(f"{program} says something else about {registry} than user and secret", hint=hint)
     return (user, secret) if secret else None
 
 

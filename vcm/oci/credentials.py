@@ -15,8 +15,7 @@ from typing import Any
 
 from vcm.core.records import record
 from vcm.core.wording import printable, system_reason
-from vcm.errors import ConfigError
-from vcm.oci.credential_helper import ask_helper
+from vcm.oci.credential_helper import CredentialsError, ask_helper
 
 _MOST_BYTES = 1 << 20
 _DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -61,11 +60,11 @@ def given_credentials(authorization: str, source: str) -> Credentials:
         source: where it stands.
 
     Raises:
-        ConfigError: it can be sent in no header.
+        CredentialsError: it can be sent in no header.
     """
     remedy = f"correct the Authorization in {source}"
     if not authorization.isascii() or not authorization.isprintable():
-        raise ConfigError(f"{source}: the Authorization holds characters no header has", hint=remedy)
+        raise CredentialsError(f"{source}: the Authorization holds characters no header has", hint=remedy)
     kind, _, text = authorization.strip().partition(" ")
     login = _login(text) if kind.lower() == "basic" else None
     if login:
@@ -89,13 +88,13 @@ class Keyring:
         self._lock = Lock()
         self._read: list[tuple[Path, Mapping[str, Any]]] | None = None
         self._helped: dict[str, tuple[str, str] | None] = {}
-        self._found: dict[str, Credentials | ConfigError | None] = {}
+        self._found: dict[str, Credentials | CredentialsError | None] = {}
 
     def find(self, repository: str) -> Credentials | None:
         """Those for a repository; None where nobody has any.
 
         Raises:
-            ConfigError: a file, or what a helper says, cannot be used.
+            CredentialsError: a file, or what a helper says, cannot be used.
         """
         if self._given:
             return self._given
@@ -103,11 +102,11 @@ class Keyring:
             if repository not in self._found:
                 try:
                     self._found[repository] = self._looked_up(repository)
-                except ConfigError as error:
+                except CredentialsError as error:
                     # A helper that does not answer is not waited for again, for each file of a model.
                     self._found[repository] = error
             found = self._found[repository]
-        if isinstance(found, ConfigError):
+        if isinstance(found, CredentialsError):
             raise found
         return found
 
@@ -189,7 +188,7 @@ def _read(path: Path) -> Mapping[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ConfigError(
+        raise CredentialsError(
             f"{path}: the credentials for registries cannot be read: {system_reason(error)}",
             hint="make it readable, or set REGISTRY_AUTH_FILE to another one and DOCKER_CONFIG to another folder",
         ) from None
@@ -204,8 +203,8 @@ def _read(path: Path) -> Mapping[str, Any] | None:
     return value
 
 
-def _broken(path: Path, problem: str) -> ConfigError:
-    return ConfigError(
+def _broken(path: Path, problem: str) -> CredentialsError:
+    return CredentialsError(
         f"{path}: the credentials for registries cannot be read: {problem}",
         hint=f"repair it, or remove {path} and log in again with docker login or podman login",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from vcm.core.wording import byte_count, printable
-from vcm.errors import ModelNotFoundError, RegistryError
+from vcm.errors import AUTHENTICATION_ERROR, NETWORK_ERROR, NOT_FOUND, RegistryError
 from vcm.http.body import Answer
 from vcm.http.faults import NetworkFaultError
 from vcm.http.retries import RETRIED_STATUS, retry_after
@@ -21,26 +21,40 @@ _BODY_SECONDS = 10.0
 _LONGEST_WORDS = 200
 _TOO_MANY = 429
 _TOO_LARGE = 413
-_NOT_FOUND = 404
-_NOT_ALLOWED = 405
-_TELL = "tell whoever runs that registry"
-_MEANINGS = {
-    "BLOB_UPLOAD_INVALID": ("took the upload for a damaged one", "try again"),
-    "BLOB_UPLOAD_UNKNOWN": ("has forgotten the upload", "try again; if it has several servers, they need one secret"),
-    DIGEST_INVALID: ("received something else than was sent", "try again; run vcm verify if it happens again"),
-    "MANIFEST_BLOB_UNKNOWN": ("has lost a blob that the manifest names", "push again"),
-    "MANIFEST_INVALID": ("does not take manifests of models", "use a registry that speaks OCI 1.1, or 1.0 at least"),
-    "NAME_INVALID": ("does not allow this repository's name", "change the path in the mirror's url"),
-    "UNSUPPORTED": ("does not do that", "push to the registry behind it, if it is only a cache"),
-}
-_MISSING = {
-    "BLOB_UNKNOWN": ("does not have the blob", "push the model there, or name another mirror"),
-    "MANIFEST_UNKNOWN": ("does not have the manifest", "push the model there, or name another mirror"),
-    "NAME_UNKNOWN": (
-        "does not have the repository",
-        "check the mirror's url; some want it made before it is pushed to",
+
+_TELL = "ask whoever runs that registry"
+_DENIED = (
+    "{host} does not allow this in {repository}",
+    AUTHENTICATION_ERROR,
+    "ask for the right to push there, or run docker login {host} as somebody who has it",
+)
+_UNKNOWN_REPOSITORY = (
+    "{host} has no repository {repository}",
+    NOT_FOUND,
+    "check the mirror's address; some registries want a repository to be made before anything is pushed to it",
+)
+_UNSUPPORTED = ("{host} takes no uploads", NETWORK_ERROR, "if it is only a cache, push to the registry behind it")
+_MEANINGS: dict[str | int, tuple[str, str, str]] = {
+    "BLOB_UNKNOWN": ("{host} has no such blob in {repository}", NOT_FOUND, "push the model there"),
+    "BLOB_UPLOAD_INVALID": ("{host} takes the upload to {repository} for a damaged one", NETWORK_ERROR, "try again"),
+    "BLOB_UPLOAD_UNKNOWN": ("{host} has forgotten the upload to {repository}", NETWORK_ERROR, "try again"),
+    "DENIED": _DENIED,
+    "MANIFEST_BLOB_UNKNOWN": ("{host} has lost a blob of {repository} meanwhile", NETWORK_ERROR, "push it again"),
+    "MANIFEST_INVALID": ("{host} does not take the manifest of a model for {repository}", NETWORK_ERROR, _TELL),
+    "MANIFEST_UNKNOWN": ("{host} has no such manifest in {repository}", NOT_FOUND, "push the model there"),
+    "NAME_INVALID": (
+        "{host} allows no repository {repository}",
+        NETWORK_ERROR,
+        "change the path in the mirror's address",
     ),
+    "NAME_UNKNOWN": _UNKNOWN_REPOSITORY,
+    "UNSUPPORTED": _UNSUPPORTED,
+    401: ("{host} does not know who asks", AUTHENTICATION_ERROR, "run docker login {host}, or podman login {host}"),
+    403: _DENIED,
+    404: _UNKNOWN_REPOSITORY,
+    405: _UNSUPPORTED,
 }
+"""By code, or else by status: message, error code, hint."""
 
 
 class Refusal:
@@ -74,24 +88,23 @@ def refused(
         size: bytes of the blob that was sent, where one was.
     """
     refusal = refusal or Refusal(answer)
-    code = next(iter(refusal.codes), "")
     told = f" ({refusal.words})" if refusal.words else ""
-    if code == "TOOMANYREQUESTS" or answer.status in RETRIED_STATUS:
+    is_busy = answer.status == _TOO_MANY or "TOOMANYREQUESTS" in refusal.codes
+    if is_busy or answer.status in RETRIED_STATUS:
         seconds = retry_after(answer.headers)
-        busy = code == "TOOMANYREQUESTS" or answer.status == _TOO_MANY
-        when = "later" if seconds is None else f"in {seconds:.0f} s"
-        message = f"{host}: too many requests{told}" if busy else f"{host} answers {answer.status}{told}"
-        return NetworkFaultError(message, hint=f"try again {when}", retry_after=seconds)
-    if code == "SIZE_INVALID" or answer.status == _TOO_LARGE:
-        what = "something" if size is None else f"a blob of {byte_count(size)}"
-        return RegistryError(
-            f"{host} refused {what} for {repository}: it is too large{told}",
-            hint="raise the limit of the registry or of the proxy before it, or push to another one",
+        return NetworkFaultError(
+            f"{host}: too many requests{told}" if is_busy else f"{host} answers {answer.status}{told}",
+            hint="try again later" if seconds is None else f"try again in {seconds:.0f} s",
+            retry_after=seconds,
         )
-    if code in _MISSING or answer.status == _NOT_FOUND:
-        problem, hint = _MISSING.get(code) or _MISSING["NAME_UNKNOWN"]
-        return ModelNotFoundError(f"{host} {problem}: {repository}{told}", hint=hint)
-    if code in _MEANINGS or answer.status == _NOT_ALLOWED:
-        problem, hint = _MEANINGS.get(code) or _MEANINGS["UNSUPPORTED"]
-        return RegistryError(f"{host} {problem}: {repository}{told}", hint=hint)
-    return RegistryError(f"{host} answers {answer.status} for {repository}{told}", hint=_TELL)
+    if answer.status == _TOO_LARGE or "SIZE_INVALID" in refusal.codes:
+        what = "something that is too large for it" if size is None else f"a blob of {byte_count(size)}"
+        return RegistryError(
+            f"{host} refused {what}{told}",
+            hint="raise the limit of it, or of the proxy before it, for one blob: in parts it has another digest",
+        )
+    unknown = (f"{{host}} answers {answer.status} for {{repository}}", NETWORK_ERROR, _TELL)
+    keys: tuple[str | int, ...] = (*refusal.codes, answer.status)
+    message, code, hint = next((_MEANINGS[key] for key in keys if key in _MEANINGS), unknown)
+    facts = {"host": host, "repository": repository}
+    return RegistryError(message.format(**facts) + told, error_code=code, hint=hint.format(**facts))
