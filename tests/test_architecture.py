@@ -25,7 +25,7 @@ ALLOWED = {
     "install": {"hub", "http", "store", "core", "errors"},
     "mirrors": {"install", "oci", "http", "store", "settings", "core", "errors"},
     "resolve": {"install", "mirrors", "hub", "http", "store", "settings", "core", "errors"},
-    "session": {"resolve", "install", "mirrors", "hub", "store", "settings", "core", "errors"},
+    "session": {"resolve", "install", "store", "settings", "core", "errors"},
     "downloader": {"session", "resolve", "install", "store", "settings", "core", "errors"},
     "enforce": {"session", "resolve", "store", "settings", "core", "errors"},
     "video": {"core", "errors"},

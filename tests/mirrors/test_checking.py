@@ -129,7 +129,7 @@ def test_what_fails_for_a_moment_is_tried_again_from_the_beginning(loopback, che
     server = loopback(lambda connection, _: connection.sendall(next(answers)))
     waits: list[float] = []
     assert states(check(f"{server.url}/{{sha256}}", deep=True, waits=waits)) == PRESENT
-    assert waits == [5.0, 4.0]
+    assert waits == [5.0, 0.5]
 
 
 def test_a_mirror_that_fails_for_three_files_in_a_row_is_not_asked_any_more(loopback, check):

@@ -45,7 +45,7 @@ def mirror(
     all_groups: AllGroups = False,
     json: Json = False,
 ) -> int:
-    """Who is asked for files before the hub, and what of models.lock they have.
+    """Who is asked before the hub, and what they have of the lock.
 
     list: the mirrors in force, in order, and where each is named. check: which of the locked files each has; exit 1
     where one lacks any.

@@ -44,9 +44,10 @@ def serve(
 
     shelf = Shelf(store, _note, warn_of_gated)
     try:
+        catalog = shelf.catalog()
         print(server.url, flush=True)
         if not options().quiet:
-            _tell_usage(server, shelf.catalog(), str(store.root))
+            _tell_usage(server, catalog, str(store.root))
         answer = Routes(shelf, only_this_machine=server.only_this_machine).answer
         server.run(answer, _tell if options().verbosity else lambda _: None)
     finally:

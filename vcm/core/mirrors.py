@@ -135,5 +135,10 @@ def registry_address(url: str) -> RegistryAddress:
     match = re.fullmatch(r"oci(\+http)?://([^/?#@]+)/([^?#]+?)/?", url)
     if match is None:
         raise ValueError("an OCI registry is written oci://HOST/PATH/{repo}")
-    plain = match[1] or re.fullmatch(rf"({_THIS_MACHINE})(:[0-9]+)?", match[2])
+    plain = match[1] or is_this_machine(match[2])
     return RegistryAddress(f"{'http' if plain else 'https'}://{match[2]}", match[3])
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host, with or without a port, is reached without leaving this machine."""
+    return re.fullmatch(rf"({_THIS_MACHINE})(:[0-9]+)?", host.lower()) is not None

@@ -15,7 +15,7 @@ from vcm.core.wording import counted, system_reason
 from vcm.errors import ModelChecksumError, ModelNotFoundError, RegistryError
 from vcm.http.body import Answer
 from vcm.http.faults import NetworkFaultError, UnreachableError
-from vcm.http.retries import Patience
+from vcm.install.health import MOST_FAILURES, MirrorPatience
 from vcm.install.pools import workers
 from vcm.mirrors.folder import FolderMirror, FolderPlace
 from vcm.mirrors.registry import RegistryMirror, RegistryPlace
@@ -28,8 +28,6 @@ Place = WebPlace | RegistryPlace | FolderPlace
 CONNECTIONS = 8
 """To one mirror at a time; while it gives whole files, half as many, each of which keeps a processor busy."""
 
-_MOST_FAILURES = 3
-"""In a row; then it is not asked any more."""
 _NO_HEAD = frozenset({403, 405, 501})
 """What is said to a HEAD by who answers a GET: an address may be signed for the one and not for the other."""
 _PARTIAL = 206
@@ -155,11 +153,13 @@ class MirrorCheck:
     def _note(self, error: RegistryError | None) -> None:
         with self._lock:
             self._failures = self._failures + 1 if error else 0
-            if error and (isinstance(error, UnreachableError) or self._failures >= _MOST_FAILURES):
+            if error and (isinstance(error, UnreachableError) or self._failures >= MOST_FAILURES):
                 self._error = self._error or error
 
     def _ask(self, label: str, file: LockedFile, place: Place) -> None:
-        patience = Patience(lambda seconds, reason: self._rest(label, seconds, reason))
+        patience = MirrorPatience(
+            lambda seconds, reason: self._rest(label, seconds, reason), lambda: self._error is not None
+        )
         while True:
             try:
                 if self._deep:
@@ -169,8 +169,6 @@ class MirrorCheck:
                 else:
                     _look(file, place)
             except NetworkFaultError as error:
-                if isinstance(error, UnreachableError) or self._error is not None:
-                    raise
                 patience.rest(error)
             else:
                 return

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from vcm.core import names
+from vcm.core.mirrors import is_this_machine
 from vcm.core.records import record
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
 from vcm.http.addresses import host, is_this_machine
@@ -175,7 +176,7 @@ class Authorization:
                 f"{registry} names no address that gives out its tokens", error_code=AUTHENTICATION_ERROR, hint=hint
             ) from None
         is_one_host = there.hostname == here.hostname or (
-            is_this_machine(there.hostname or "") and is_this_machine(here.hostname or "")
+            is_this_machine(there.netloc) and is_this_machine(here.netloc)
         )
         if there.scheme != "https" and (here.scheme != "http" or not is_one_host):
             raise RegistryError(

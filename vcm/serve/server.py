@@ -220,8 +220,11 @@ def _listener(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         both = family == socket.AF_INET6 and socket.has_dualstack_ipv6() and host == "::"
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-    except (OSError, UnicodeError, OverflowError) as error:
-        reason = system_reason(error) if isinstance(error, OSError) else "no such name"
+    except (OSError, UnicodeError) as error:
+        reason = "no such name"
+        if isinstance(error, OSError):
+            # What Python adds to the system's words names the address a second time.
+            reason = system_reason(error).partition(" (while")[0]
         raise ConfigError(
             f"cannot listen at {printable(host)}:{port}: {reason}",
             hint="choose another --port (0: any that is free), or another --host",
