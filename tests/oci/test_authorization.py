@@ -409,6 +409,12 @@ def test_a_registry_cannot_send_credentials_anywhere(guarded, http_answer, login
     assert len(server.asked) == 2
 
 
+def test_two_names_of_this_machine_are_one_host(guarded, http_answer, connect):
+    tokens = guarded("", http_answer(body=b'{"token":"abc"}'))
+    server = guarded(f'Bearer realm="{tokens.url.replace("127.0.0.1", "localhost")}/token"', http_answer(body=b"it"))
+    assert get(connect(host_of(server))) == (200, b"it")
+
+
 def test_a_registry_with_tls_has_a_token_server_with_tls():
     base = "https://127.0.0.1:1"
     authorization = Authorization(HttpClient(Address(base)), base, Keyring("127.0.0.1:1"))
