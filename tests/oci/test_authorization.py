@@ -524,6 +524,7 @@ def test_a_sync_from_a_private_registry(  # noqa: PLR0917  (fixtures)
     denied = vcm("sync", "--no-origin")
     assert denied.code == 3
     assert f"{host}: m/acme/frames may not be read, and no credentials for {host} were found" in denied.err
+    assert f"hint: docker login {host}, podman login {host}, or set REGISTRY_AUTH_FILE to a file that" in denied.err
     login(host)
     client = connect(host)
     for data in files.values():
