@@ -40,11 +40,12 @@ COMMANDS = {
     "analyze": "analyzing",
     "outdated": "upstream",
     "diff": "upstream",
+    "bundle": "bundling",
     "cache": "cache",
     "demo": "demo",
 }
 # Those that fetch nothing, unless such an option makes them.
-_LOCAL = frozenset({"init", "check", "verify", "list", "show", "path", "run", "analyze", "cache"})
+_LOCAL = frozenset({"init", "check", "verify", "list", "show", "path", "run", "analyze", "bundle", "cache"})
 _FETCHING = ("download_models", "repair")
 _registered: dict[str, typer.Typer] = {}
 

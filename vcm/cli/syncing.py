@@ -30,7 +30,10 @@ def sync(
     group: Groups = [],
     all_groups: AllGroups = False,
     from_folder: Annotated[
-        list[Path], typer.Option("--from", metavar="DIR", help="Take bytes from this folder first (may be repeated).")
+        list[Path],
+        typer.Option(
+            "--from", metavar="DIR|FILE", help="Take bytes from this folder or bundle first (may be repeated)."
+        ),
     ] = [],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
     json: Json = False,

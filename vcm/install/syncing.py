@@ -90,6 +90,7 @@ class Installer:
         self._nearby = nearby
         self._cancelled = cancelled
         self._counted: set[str] = set()
+        self._deltas: dict[Path, str] = {}
 
     def install(self, plan: Plan, headroom: float) -> list[Synced]:
         """Bring the store to the plan's end; one answer for each of its models, in the plan's order.
@@ -109,6 +110,7 @@ class Installer:
             self._store.blobs.prepare()
         nearby = self._nearby()
         found = nearby.found(plan)
+        self._deltas = nearby.deltas
         # What becomes one file with another takes no room. What turns out to be something else is fetched after all.
         unlinked = [file for file in plan.to_fetch if not nearby.takes_no_room(found.get(file.sha256))]
         check_space(unlinked, self._store, headroom)
@@ -235,11 +237,20 @@ class Installer:
             raise ModelDownloadError(
                 f"not in the store, and this run is offline ({byte_count(file.size)})",
                 error_code=NOT_INSTALLED,
-                hint="run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it",
+                hint=self._elsewhere(),
                 model=model.name,
                 file=file.path,
             )
         return self._fetch_from_any(sources, self._transfer)
+
+    def _elsewhere(self) -> str:
+        """What may be done where there is no network."""
+        for path, since in self._deltas.items():
+            return (
+                f"{path} is a delta, without what the models.lock with sha256:{since} names: bring the full bundle, "
+                "or install that lock's first"
+            )
+        return "run vcm sync where the hub can be reached, or vcm sync --from with a bundle or folder that has it"
 
     def _fetch_from_any(self, sources: Sources, transfer: Callable[[], Transfer]) -> Fetched:
         failed: list[ModelDownloadError] = []
