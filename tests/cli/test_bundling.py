@@ -157,7 +157,11 @@ class TestOneFile:
         assert vcm("bundle", tmp_path / "models.tar").code == 0
         with (tmp_path / "piped.tar").open("wb") as piped:
             done = subprocess.run(
-                [sys.executable, "-m", "vcm", "bundle", "-"], stdout=piped, stderr=subprocess.PIPE, text=True, check=True
+                [sys.executable, "-m", "vcm", "bundle", "-"],
+                stdout=piped,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=True,
             )
         assert (tmp_path / "piped.tar").read_bytes() == (tmp_path / "models.tar").read_bytes()
         assert "Bundled 1 model into standard output: 3 files, 3.0 MB\n" in done.stderr
@@ -250,7 +254,7 @@ def old_lock(project_synced, hub, vcm, project, tmp_path) -> Path:
     """The lock of yesterday; today frames has new weights."""
     old = tmp_path / "old.lock"
     shutil.copy(project / "models.lock", old)
-    hub.add_commit("acme/frames", {"model.safetensors": b"new weights"})
+    hub.repo("acme/frames").commit({"model.safetensors": b"new weights"})
     assert vcm("lock", "--upgrade").code == 0
     assert vcm("sync", "--all-groups").code == 0
     return old
@@ -265,7 +269,9 @@ class TestDelta:
             f"Bundled 2 models into {delta}: 1 file, {8.7} kB",
             f"Left out 4 files, 50.0 kB, that {old_lock} names",
         ]
-        assert json.loads(members(delta)["index.json"])["annotations"] == {SINCE: f"sha256:{digest(old_lock.read_bytes())}"}
+        assert json.loads(members(delta)["index.json"])["annotations"] == {
+            SINCE: f"sha256:{digest(old_lock.read_bytes())}"
+        }
         assert len(json.loads(members(delta)["index.json"])["manifests"]) == 2
         shutil.move("models.lock", "new.lock")
         shutil.copy(old_lock, "models.lock")
