@@ -17,7 +17,6 @@ import pytest
 from tests.conftest import snapshot_files
 from tests.servers import needs, skopeo
 from vcm.core.bundles import SINCE
-from vcm.store.project import Project
 
 FRAMES = {
     "config.json": b'{"frames": 1}',
@@ -167,19 +166,15 @@ class TestOneFile:
         assert "Bundled 1 model into standard output: 3 files, 3.0 MB\n" in done.stderr
 
     def test_a_reader_that_goes_is_told(self):
-        done = subprocess.run(
-            f"{sys.executable} -m vcm -q bundle - | head -c 1000 >/dev/null; echo ${{PIPESTATUS[0]}}",
-            shell=True,
-            executable="/bin/bash",
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert (done.stdout, done.stderr) == (
-            "5\n",
-            "error: the bundle could not be handed on: broken pipe\n"
-            "hint: what was written of it is no bundle: see why its reader ended, then begin again\n",
-        )
+        command = [sys.executable, "-m", "vcm", "-q", "bundle", "-"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.buffer.read(1000)
+            process.stdout.close()
+            assert process.stderr.read() == (
+                "error: the bundle could not be handed on: broken pipe\n"
+                "hint: what was written of it is no bundle: see why its reader ended, then begin again\n"
+            )
+        assert process.returncode == 5
 
     def test_an_old_file_is_replaced_when_the_new_one_is_whole(self, vcm, cache, tmp_path):
         target = tmp_path / "models.tar"
@@ -207,14 +202,13 @@ class TestOneFile:
     def test_what_is_not_installed_is_named(self, vcm, cache, tmp_path):
         shutil.rmtree(cache)
         result = vcm("bundle", tmp_path / "models.tar")
-        assert (result.code, result.out, result.err) == (
-            1,
-            "",
+        assert (result.code, result.out) == (1, "")
+        assert result.err == (
             "error: not all that is locked is in the store\n"
             "  frames/README.md (9 B)\n"
             "  frames/config.json (13 B)\n"
             "  frames/model.safetensors (3.0 MB)\n"
-            "hint: run vcm sync, with the same groups\n",
+            "hint: run vcm sync, with the same groups\n"
         )
         assert not (tmp_path / "models.tar").exists()
 
@@ -249,6 +243,105 @@ class TestOneFile:
         )
 
 
+def sync_from(vcm, *places: Path):
+    return vcm("-q", "sync", "--frozen", "--offline", *(word for place in places for word in ("--from", place)))
+
+
+@pytest.mark.usefixtures("project_synced")
+class TestDamage:
+    def test_a_flipped_byte_is_told_and_other_sources_are_used(self, vcm, cache, elsewhere, tmp_path):
+        bad, stick = tmp_path / "bad.tar", tmp_path / "stick"
+        assert vcm("bundle", bad, "--all-groups").code == 0
+        data = bytearray(bad.read_bytes())
+        place = data.index(FRAMES["model.safetensors"][:64]) + 1_234_567
+        data[place] ^= 1
+        bad.write_bytes(data)
+        shutil.copytree(cache / "snapshots", stick)
+        wrong = bytearray(FRAMES["model.safetensors"])
+        wrong[1_234_567] ^= 1
+        notice = (
+            f"{bad}: frames/model.safetensors in it is damaged, it should be "
+            f"sha256:{digest(FRAMES['model.safetensors'])}, not sha256:{digest(wrong)}"
+        )
+        elsewhere("first")
+        result = sync_from(vcm, bad)
+        assert result.code == 1
+        assert notice in result.err
+        assert "error: frames/model.safetensors: not in the store, and this run is offline (3.0 MB)" in result.err
+        assert vcm("path", "sound").code == 0
+        assert {path.suffix for path in (tmp_path / "first" / "partial").iterdir()} == {".lock"}
+        cache = elsewhere("second")
+        result = sync_from(vcm, bad, stick)
+        assert result.code == 0
+        assert notice in result.err
+        assert snapshot_files(cache) == FRAMES | SOUND
+
+    def test_a_bundle_that_was_cut_short(self, vcm, elsewhere, tmp_path):
+        cut = tmp_path / "cut.tar"
+        assert vcm("bundle", cut).code == 0
+        os.truncate(cut, 1_000_000)
+        elsewhere()
+        result = sync_from(vcm, cut)
+        assert result.code == 4
+        weights = f"blobs/sha256/{digest(FRAMES['model.safetensors'])}"
+        assert result.err == (
+            f"error: --from {cut}: damaged: it ends in the middle of {weights}, so it was cut short\n"
+            "hint: bring it once more, from where it was made\n"
+        )
+
+    def test_killed_in_the_middle_it_goes_on(self, vcm, elsewhere, tmp_path):
+        assert vcm("bundle", tmp_path / "models.tar", "--all-groups").code == 0
+        cache = elsewhere()
+        # What a killed run leaves.
+        partial = cache / "partial" / digest(FRAMES["model.safetensors"])
+        partial.parent.mkdir(parents=True)
+        partial.write_bytes(FRAMES["model.safetensors"][:2_000_000])
+        assert sync_from(vcm, tmp_path / "models.tar").code == 0
+        assert snapshot_files(cache) == FRAMES | SOUND
+
+    @pytest.mark.parametrize("left", [b"x" * 2_000_000, b"x" * 4_000_000], ids=["shorter", "longer"])
+    def test_what_was_left_may_be_wrong(self, left, vcm, elsewhere, tmp_path):
+        assert vcm("bundle", tmp_path / "models.tar", "--all-groups").code == 0
+        cache = elsewhere()
+        partial = cache / "partial" / digest(FRAMES["model.safetensors"])
+        partial.parent.mkdir(parents=True)
+        partial.write_bytes(left)
+        result = sync_from(vcm, tmp_path / "models.tar")
+        assert (result.code, result.err) == (0, "")
+        assert snapshot_files(cache) == FRAMES | SOUND
+        assert list((cache / "partial").iterdir()) == []
+
+
+@needs("skopeo", "docker-registry")
+@pytest.mark.usefixtures("project_synced")
+class TestBesideSkopeo:
+    def test_it_pushes_a_bundle_and_brings_one_back(self, vcm, registry, elsewhere, tmp_path):
+        tar, back = tmp_path / "models.tar", tmp_path / "back.tar"
+        document = json.loads(vcm("bundle", tar, "--all-groups", "--json").out)
+        for model in document["models"]:
+            pushed = skopeo(
+                "copy",
+                "--dest-tls-verify=false",
+                f"oci-archive:{tar}:{model['reference']}",
+                f"docker://{registry.host}/models/{model['name']}:v1",
+            )
+            assert pushed.returncode == 0, pushed.stderr
+            answer = registry.manifest(f"models/{model['name']}", "v1")
+            assert answer.headers["Docker-Content-Digest"] == model["manifest"]
+        frames = next(model for model in document["models"] if model["name"] == "frames")
+        pulled = skopeo(
+            "copy",
+            "--src-tls-verify=false",
+            f"docker://{registry.host}/models/frames@{frames['manifest']}",
+            f"oci-archive:{back}:frames",
+        )
+        assert pulled.returncode == 0, pulled.stderr
+        cache = elsewhere()
+        result = vcm("sync", "--locked", "--offline", "--from", back)
+        assert result.code == 0, result
+        assert snapshot_files(cache) == FRAMES
+
+
 @pytest.fixture
 def old_lock(project_synced, hub, vcm, project, tmp_path) -> Path:
     """The lock of yesterday; today frames has new weights."""
@@ -266,7 +359,7 @@ class TestDelta:
         result = vcm("bundle", delta, "--since", old_lock, "--all-groups")
         assert result.code == 0, result
         assert result.out.splitlines()[:2] == [
-            f"Bundled 2 models into {delta}: 1 file, {8.7} kB",
+            f"Bundled 2 models into {delta}: 1 file, {delta.stat().st_size / 1000:.1f} kB",
             f"Left out 4 files, 50.0 kB, that {old_lock} names",
         ]
         assert json.loads(members(delta)["index.json"])["annotations"] == {
@@ -277,11 +370,11 @@ class TestDelta:
         shutil.copy(old_lock, "models.lock")
         assert vcm("sync", "--frozen", "--offline").code == 0
         assert vcm("bundle", full, "--all-groups").code == 0
-        cache = elsewhere()
+        elsewhere()
         assert vcm("sync", "--frozen", "--offline", "--from", full).code == 0
         shutil.move("new.lock", "models.lock")
         assert vcm("sync", "--frozen", "--offline", "--from", delta).code == 0
-        assert b"new weights" in snapshot_files(cache).values()
+        assert Path(vcm("path", "frames", "model.safetensors").out.strip()).read_bytes() == b"new weights"
         assert vcm("check", "--all-groups").code == 0
 
     def test_a_store_without_the_older_files_is_told_which_lock(self, old_lock, vcm, tmp_path, elsewhere):
@@ -293,8 +386,8 @@ class TestDelta:
         assert result.err.endswith(
             "error: frames: 2 files are not in the store, and this run is offline: README.md (9 B) and "
             "config.json (13 B)\n"
-            f"hint: {delta} is a delta, without what the models.lock with sha256:{digest(old_lock.read_bytes())} names: "
-            "bring the full bundle, or install that lock's first\n"
+            f"hint: {delta} is a delta, without what the models.lock with sha256:{digest(old_lock.read_bytes())} "
+            "names: bring the full bundle, or install that lock's first\n"
         )
 
     def test_nothing_new_is_a_bundle_too(self, old_lock, vcm, project, tmp_path):
@@ -307,9 +400,13 @@ class TestDelta:
         ]
         assert len(members(delta)) == 4
 
-    def test_what_is_no_lock(self, project_synced, vcm, tmp_path):
+    @pytest.mark.usefixtures("project_synced")
+    def test_what_is_no_lock(self, vcm, tmp_path):
         (tmp_path / "old.lock").write_text("x")
         result = vcm("bundle", tmp_path / "models.tar", "--since", tmp_path / "old.lock")
         assert result.code == 2
+        assert result.err == (
+            f"error: {tmp_path / 'old.lock'}: not a vcm lock\n"
+            "hint: name another old lock: vcm bundle FILE --since OLD.lock\n"
+        )
         assert not (tmp_path / "models.tar").exists()
-        print(result.err)

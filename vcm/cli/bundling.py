@@ -13,7 +13,7 @@ import typer
 from vcm.cli import output
 from vcm.cli.context import AllGroups, Groups, Json, chosen_groups, open_project, open_session, results_aside
 from vcm.cli.dispatch import command
-from vcm.core.bundles import Bundle, plan_bundle, reference
+from vcm.core.bundles import Bundle, plan_bundle
 from vcm.core.digest import text_digest
 from vcm.core.lock import Lock, lock_text
 from vcm.core.plan import models_in_scope
@@ -132,7 +132,7 @@ def _document(planned: Bundle, file: Path, size: int) -> dict[str, Any]:
             {
                 **output.model_document(each.model),
                 "manifest": f"sha256:{each.digest}",
-                "reference": reference(each),
+                "reference": each.reference,
             }
             for each in planned.packages
         ],
@@ -148,4 +148,4 @@ def _print_bundle(planned: Bundle, file: Path, size: int, since: Path | None) ->
     if planned.left_out:
         left_out = f"{counted(len(planned.left_out), 'file')}, {byte_count(planned.bytes_left_out)}"
         print(f"Left out {left_out}, that {since} names{'' if planned.files else ': nothing is new'}")
-    print(output.table([f" {each.model.name}", reference(each)] for each in planned.packages))
+    print(output.table([f" {each.model.name}", each.reference] for each in planned.packages))

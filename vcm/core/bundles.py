@@ -15,8 +15,8 @@ import re
 
 from vcm.core import names
 from vcm.core.cached import cached_property
-from vcm.core.mirrors import repository
-from vcm.core.modelpack import ARTIFACT_TYPE, INDEX_TYPE, MANIFEST_TYPE, REF_NAME, Package, descriptor, package
+from vcm.core.layout import Entry, asked_of, index_bytes, merged, refs_of
+from vcm.core.modelpack import Package, package
 from vcm.core.records import record
 
 TYPE_CHECKING = False
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from vcm.core.lock import Lock, LockedFile, LockedModel
 
-LAYOUT_FILE = "oci-layout"
-LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-INDEX_FILE = "index.json"
 SINCE = "dev.vcm.bundle.since"
 """On a delta's index, which lock's files it leaves out: the SHA-256 of its text."""
 _BLOB = re.compile(rf"(?:\./)?blobs/sha256/({names.SHA256})")
@@ -63,23 +60,19 @@ class Bundle:
     @cached_property
     def index(self) -> bytes:
         """The bytes of ``index.json``."""
-        manifests = {each.digest: each for each in self.packages}
-        content = {
-            "schemaVersion": 2,
-            "mediaType": INDEX_TYPE,
-            "manifests": [
-                descriptor(
-                    MANIFEST_TYPE,
-                    digest,
-                    len(each.manifest),
-                    artifactType=ARTIFACT_TYPE,
-                    annotations={REF_NAME: reference(each)},
-                )
-                for digest, each in sorted(manifests.items())
-            ],
-            **({"annotations": {SINCE: f"sha256:{self.since}"}} if self.since else {}),
-        }
-        return json.dumps(content, separators=(",", ":")).encode()
+        entries = (
+            Entry(
+                each.model,
+                each.digest,
+                len(each.manifest),
+                each.config_digest,
+                refs_of(each.model),
+                asked_of(each.model),
+            )
+            for each in self.packages
+        )
+        rows = [entry.descriptor for entry in merged((), entries)]
+        return index_bytes(rows, {SINCE: f"sha256:{self.since}"} if self.since else None)
 
     @property
     def bytes_left_out(self) -> int:
@@ -111,16 +104,6 @@ def plan_bundle(models: Iterable[LockedModel], before: Lock | None = None, since
         {sha256: files[sha256][1] for sha256 in sorted(files.keys() & known)},
         since,
     )
-
-
-def reference(package: Package) -> str:
-    """The name by which ``skopeo copy oci-archive:FILE:NAME`` finds a model.
-
-    ``acme/frames:<commit>-<manifest digest>``, 12 digits of each: one commit may be there more than once, with other
-    files each time. The names are those of https://github.com/opencontainers/image-spec/blob/main/annotations.md.
-    """
-    name = re.sub(r"__+|--+", "-", repository("{repo}", package.model)) or "model"
-    return f"{name}:{package.tag}-{package.digest[:12]}"
 
 
 def since_of(index: bytes) -> str | None:

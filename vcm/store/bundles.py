@@ -18,7 +18,8 @@ from io import FileIO
 from pathlib import Path
 from stat import S_ISREG
 
-from vcm.core.bundles import INDEX_FILE, LAYOUT_FILE, blob_digest, since_of
+from vcm.core.bundles import blob_digest, since_of
+from vcm.core.layout import INDEX, MARK
 from vcm.core.wording import printable, system_reason
 from vcm.errors import CHECKSUM_MISMATCH, PERMISSION_ERROR, ConfigError, VcmError
 from vcm.store.admitting import NotAsClaimedError
@@ -105,12 +106,12 @@ class BundleFile:
                     sha256 = blob_digest(name)
                     if sha256 is not None:
                         found.setdefault(sha256, []).append(member)
-                    elif name == INDEX_FILE and member.size <= _LARGEST_INDEX:
+                    elif name == INDEX and member.size <= _LARGEST_INDEX:
                         place = stream.tell()
                         stream.seek(member.start)
                         self._since = since_of(_read(stream, member.size))
                         stream.seek(place)
-                    is_layout |= name == LAYOUT_FILE
+                    is_layout |= name == MARK
         except OSError as error:
             raise self._unreadable(error) from error
         if not found and not is_layout:

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vcm.core.bundles import INDEX_FILE, LAYOUT, LAYOUT_FILE, Bundle, blob_name
+from vcm.core.bundles import Bundle, blob_name
+from vcm.core.layout import INDEX, MARK, MARK_BYTES
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.wording import byte_count, system_reason
 from vcm.errors import (
@@ -85,8 +86,8 @@ class BundleWriter:
             for sha256, (content, file) in sorted(contents.items())
         ]
         self._members = [
-            _Member(LAYOUT_FILE, len(LAYOUT), LAYOUT),
-            _Member(INDEX_FILE, len(bundle.index), bundle.index),
+            _Member(MARK, len(MARK_BYTES), MARK_BYTES),
+            _Member(INDEX, len(bundle.index), bundle.index),
             *blobs,
         ]
         self.size = sum(len(each.header) + each.size + len(each.padding) for each in self._members) + len(_END)
