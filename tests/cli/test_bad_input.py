@@ -64,7 +64,7 @@ BAD_MANIFESTS: dict[str, tuple[bytes, str, str]] = {
     "unknown table": (
         b'[modles.frames]\nrepo = "acme/frames"\n',
         'models.toml:1: modles: unknown key, did you mean "models"?',
-        "allowed here: project, models, hub, cache, pipeline, policy",
+        "allowed here: project, models, hub, cache, pipeline, policy, mirror, origin",
     ),
     "repo is a number": (
         b"[models.frames]\nrepo = 7\n",

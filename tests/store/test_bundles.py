@@ -280,7 +280,7 @@ def test_what_tarfile_writes_is_found(files, tmp_path_factory):
         for folder, data, kind in files:
             sha256 = hashlib.sha256(data).hexdigest()
             info = tarfile.TarInfo(folder + sha256)
-            info.size, info.mtime = len(data), 1.5  # type: ignore[assignment]
+            info.size, info.mtime = len(data), 1.5
             stream.write(info.tobuf(kind) + data + bytes(-len(data) % 512))
             if "blobs" in folder:
                 expected.setdefault(sha256, []).append(data)

@@ -169,6 +169,7 @@ def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
         locked = [model for _, model in adopted]
         _write(project, text, Lock(manifest_sha256=manifest.digest, models=tuple(locked)))
         session.use.remember(locked)
+        session.use.name(locked)
     _print_models(project, [model for model, _ in adopted], json=json, dry_run=False)
     return 0
 

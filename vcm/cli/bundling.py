@@ -17,12 +17,14 @@ from vcm.core.bundles import Bundle, plan_bundle
 from vcm.core.digest import text_digest
 from vcm.core.lock import Lock, lock_text
 from vcm.core.plan import models_in_scope
+from vcm.core.redistribution import caution
 from vcm.core.wording import byte_count, counted, system_reason
 from vcm.errors import PERMISSION_ERROR, ConfigError, VcmError
 from vcm.store.bundling import BundleWriter
 
 if TYPE_CHECKING:
     from vcm.core.lock import LockedFile, LockedModel
+    from vcm.core.reporter import Reporter
     from vcm.session import Session
 
 _OUTPUT = Path("-")
@@ -52,6 +54,8 @@ def bundle(
     planned = plan_bundle(models, before, text_digest(lock_text(before)) if before else None)
     with open_session(project, manifest) as session, session.use.needing(models, to_write=False):
         writer = BundleWriter(session.store, planned)
+        for model in models:
+            _caution(session.reporter, model)
         _write(session, writer, planned, file)
     with results_aside() if file == _OUTPUT else nullcontext():
         if json:
@@ -59,6 +63,13 @@ def bundle(
         else:
             _print_bundle(planned, file, writer.size, since)
     return 0
+
+
+def _caution(reporter: Reporter, model: LockedModel) -> None:
+    if model.gated is not None:
+        reporter.notice(f"{model.name}: its publisher decides who gets it, and whoever has the bundle has it")
+    elif text := caution(model):
+        reporter.notice(text)
 
 
 def _refuse_output(*, json: bool) -> None:

@@ -40,12 +40,17 @@ COMMANDS = {
     "analyze": "analyzing",
     "outdated": "upstream",
     "diff": "upstream",
-    "bundle": "bundling",
     "cache": "cache",
+    "mirror": "mirrors",
+    "push": "pushing",
+    "bundle": "bundling",
+    "serve": "serving",
     "demo": "demo",
 }
 # Those that fetch nothing, unless such an option makes them.
-_LOCAL = frozenset({"init", "check", "verify", "list", "show", "path", "run", "analyze", "bundle", "cache"})
+_LOCAL = frozenset(
+    {"init", "check", "verify", "list", "show", "path", "run", "analyze", "cache", "mirror", "bundle", "serve"}
+)
 _FETCHING = ("download_models", "repair")
 _registered: dict[str, typer.Typer] = {}
 

@@ -50,7 +50,7 @@ def carry_out(
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
     errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
     if json:
-        output.print_json(output.sync_document(answers), errors)
+        output.print_json(output.sync_document(answers, [each.name for each in session.settings.mirrors]), errors)
     else:
         output.print_sync(answers, asked_hub=asked_hub, seconds=seconds)
     _print_failures(answers, optional)

@@ -122,6 +122,7 @@ class Taker:
         with blobs.exclusive(file.sha256, self._cancelled):
             # Once more, now that nobody else is at it: what another process has just made whole stays.
             if not self._store.has_whole(file):
+                self._store.layout.drop([file.sha256], self._cancelled)
                 blobs.discard(file.sha256)
         return True
 

@@ -108,7 +108,10 @@ class Layout:
             return
         gone = frozenset(digests)
         with disk_errors(self._root), self.exclusive(cancelled):
-            entries = self._entries(self._rows())
+            try:
+                entries = self._entries(self._rows())
+            except VcmError:
+                return  # It is somebody else's.
             self._write(
                 [each for each in entries if each.model.tree_digest not in gone and gone.isdisjoint(each.needs)], ()
             )
