@@ -217,7 +217,7 @@ class Session:
         Args:
             plan: what has to happen.
             headroom: free space must be this many times what is still to fetch.
-            folders: where to look for bytes first.
+            folders: where to look for bytes first; bundles, too.
             whole: whether these are all models that the project uses here.
 
         Raises:
