@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vcm.install.source import OtherFileError
 
 WAYS = {
-    OFFLINE: "run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it",
+    OFFLINE: "run vcm sync where the hub can be reached, or vcm sync --from with a bundle or folder that has it",
     NO_ORIGIN: "put it into a mirror with vcm push, or let the hub be asked: without --no-origin, and with "
     "fallback = true under [origin]",
 }
