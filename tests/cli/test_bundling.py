@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -421,3 +423,54 @@ class TestDelta:
             "hint: name another old lock: vcm bundle FILE --since OLD.lock\n"
         )
         assert not (tmp_path / "models.tar").exists()
+
+
+@pytest.mark.usefixtures("project_synced")
+def test_killed_at_any_instant_there_is_no_half_bundle(vcm, vcm_process, tmp_path):
+    target, whole = tmp_path / "models.tar", tmp_path / "whole.tar"
+    assert vcm("bundle", whole).code == 0
+    for delay in (0.0, 0.02):
+        process = vcm_process("-q", "bundle", target)
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob(".models.tar.*")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        assert not target.exists() or target.read_bytes() == whole.read_bytes()
+        for left in (target, *tmp_path.glob(".models.tar.*")):
+            left.unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("project_synced")
+def test_interrupted_it_leaves_nothing(vcm_process, tmp_path):
+    process = vcm_process("-q", "bundle", tmp_path / "models.tar")
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob(".models.tar.*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode in (0, 130)
+    assert [path.name for path in tmp_path.iterdir() if "tar" in path.name] == ["models.tar"][: process.returncode == 0]
+
+
+@pytest.mark.usefixtures("project_synced")
+def test_a_disk_that_is_too_small_is_told_before(vcm, tmpfs):
+    small = tmpfs("size=1M")
+    result = vcm("-q", "bundle", small / "models.tar")
+    assert (result.code, list(small.iterdir())) == (5, [])
+    assert result.err.endswith(
+        f"error: the bundle has 3.0 MB, but 1.0 MB are free in {small}\n"
+        "hint: free some space, or choose another place for the bundle\n"
+    )
+
+
+@pytest.mark.usefixtures("project_synced")
+def test_a_disk_that_fills_up_meanwhile(vcm, tmpfs, monkeypatch):
+    small = tmpfs("size=1M")
+    monkeypatch.setattr("vcm.store.bundling.free_space", lambda _: 1 << 30)
+    result = vcm("-q", "bundle", small / "models.tar")
+    assert (result.code, list(small.iterdir())) == (5, [])
+    assert f"error: no space left for {small / 'models.tar'}" in result.err

@@ -15,13 +15,16 @@ from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Origin, Plan, SnapshotState, Supply
 from vcm.errors import ConfigError
-from vcm.store.bundles import BundleFile, Member
 from vcm.store.hub_cache import HubCache
 from vcm.store.store import Store
+
+if TYPE_CHECKING:
+    from vcm.store.bundles import BundleFile, Member
 
 Sources = Sequence[tuple[LockedModel, LockedFile]]
 """One file's bytes, and the models that have it under one path or another; never empty."""
@@ -74,12 +77,15 @@ class Nearby:
         self._root = Path(os.path.realpath(store.root))
         self._hub_cache = hub_cache
         self._folders = list[Path]()
-        self._bundles = list[BundleFile]()
+        self._bundles: list[BundleFile] = []
         self._lock = Lock()
         for place in places:
             if place.is_dir():
                 self._folders.append(place)
             elif place.exists():
+                # Reading tars costs a start that needs none.
+                from vcm.store.bundles import BundleFile
+
                 self._bundles.append(BundleFile(place))
             else:
                 raise ConfigError(
