@@ -17,8 +17,6 @@ import pytest
 
 from tests.conftest import Result, closed_port
 from tests.serve.conftest import COMMIT, FILES, put
-from vcm.core.lock import parse_lock
-from vcm.store.store import Store
 from vcm.testing import HubSimulator
 
 if sys.platform == "win32":
@@ -129,8 +127,6 @@ class TestFromTheHub:
         hub: HubSimulator,
         vcm: Callable[..., Result],
         manifest: Callable[[str], Path],
-        project: Path,
-        cache: Path,
         serve: Serve,
     ) -> str:
         about: dict[str, Any] = {"card": {"license": "mit"}, "pipeline_tag": "text-generation"}
@@ -138,7 +134,6 @@ class TestFromTheHub:
         hub.add_repo("acme/tagged", {"config.json": b"{}", "model.safetensors": b"weights"}, tags=["v1.0"], **about)
         manifest(self.MANIFEST)
         assert vcm("sync").code == 0
-        Store(cache).layout.record(parse_lock((project / "models.lock").read_bytes()).models)
         return serve()[1]
 
     def test_vcm_locks_and_installs_the_same(
