@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.conftest import Result, closed_port
 from tests.serve.conftest import COMMIT, FILES, put
+from vcm.serve.server import Server
 from vcm.testing import HubSimulator
 
 if sys.platform == "win32":
@@ -57,10 +61,14 @@ def test_the_command(serve: Serve, cache: Path, how: signal.Signals, code: int) 
     process, url = serve()
     _, _, port = url.rpartition(":")
     assert url == f"http://127.0.0.1:{port}"
-    # A client that has connected and says nothing does not keep it.
-    curl = subprocess.run(["curl", "-s", url], capture_output=True, text=True, check=False)
-    assert curl.stdout == "vcm serve: 1 model, read-only; point HF_ENDPOINT here\n"
-    found, err, seconds = ended(process, how)
+    assert requests.get(url, timeout=10).text == "vcm serve: 1 model, read-only; point HF_ENDPOINT here\n"
+    # Who is in the middle of a file does not keep it.
+    with socket.create_connection(("127.0.0.1", int(port))) as connection:
+        connection.sendall(
+            f"GET /acme/gated/resolve/main/model.safetensors HTTP/1.1\r\nHost: {url[7:]}\r\n\r\n".encode()
+        )
+        assert connection.recv(8) == b"HTTP/1.1"
+        found, err, seconds = ended(process, how)
     assert (found, seconds < 1.5) == (code, True)
     assert err == (
         f"serving 1 model of {cache}, 1.1 MB; Ctrl-C ends it\n"
@@ -71,14 +79,43 @@ def test_the_command(serve: Serve, cache: Path, how: signal.Signals, code: int) 
     )
 
 
-def test_it_warns_of_gated_models_that_leave_this_machine(serve: Serve, cache: Path) -> None:
+def test_it_warns_of_gated_models_that_leave_this_machine(
+    vcm: Callable[..., Result], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(cache, FILES, repo="acme/gated", commit=COMMIT, gated="auto")
-    process, url = serve("--host", "0.0.0.0", "-q")
-    assert "0.0.0.0" not in url
-    assert ended(process, signal.SIGTERM)[1] == (
+    # As with --host 0.0.0.0, but that no test opens a door to the network.
+    monkeypatch.setattr(Server, "only_this_machine", False)
+    monkeypatch.setattr(Server, "run", lambda *_: None)
+    result = vcm("-q", "serve", "--port", "0")
+    assert result.code == 0
+    assert result.err == (
         "note: acme/gated: gated, and whoever reaches this port gets the files without accepting the terms\n"
-        "interrupted\n"
     )
+
+
+def test_the_address_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server("127.0.0.1", 0)
+    server.close()
+    monkeypatch.setattr(server, "_host", "0.0.0.0")
+    assert re.fullmatch(r"http://[\w.-]+:\d+", server.url)
+    assert not server.url.startswith(("http://0.0.0.0", "http://127.")) or not _has_network()
+    monkeypatch.setattr(server, "_host", "fd00::1")
+    assert server.url.startswith("http://[fd00::1]:")
+
+
+def _has_network() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(("192.0.2.1", 9)) == 0
+
+
+def test_an_empty_store(serve: Serve, cache: Path) -> None:
+    process, url = serve("--host", "localhost")
+    assert requests.get(url, timeout=10).text == "vcm serve: 0 models, read-only; point HF_ENDPOINT here\n"
+    lines = ended(process, signal.SIGTERM)[1].splitlines()
+    assert lines[0] == f"serving 0 models of {cache}, 0 B; Ctrl-C ends it"
+    assert lines[3] == "note: nothing is installed here yet: what vcm sync installs is served at once"
+    assert not cache.exists()
+    assert url.startswith(("http://127.0.0.1:", "http://[::1]:"))
 
 
 def test_where_it_cannot_listen(vcm: Callable[..., Result], serve: Serve) -> None:
