@@ -191,6 +191,16 @@ class TestFromTheHub:
         assert vcm("verify", "--cache-dir", tmp_path / "other").code == 0
         assert vcm("lock", "--check", "--upstream", "--cache-dir", tmp_path / "other").code == 0
 
+    def test_what_prune_removes_is_gone(
+        self, url: str, manifest: Callable[[str], Path], vcm: Callable[..., Result]
+    ) -> None:
+        found = f"{url}/acme/tagged/resolve/v1.0/config.json"
+        assert requests.get(found, timeout=10).content == b"{}"
+        manifest('[models.tiny]\nrepo = "acme/tiny"\n')
+        assert vcm("lock").code == vcm("cache", "prune").code == 0
+        assert requests.get(found, timeout=10).headers["X-Error-Code"] == "RepoNotFound"
+        assert requests.get(f"{url}/acme/tiny/resolve/main/config.json", timeout=10).content == FILES["config.json"]
+
     def test_the_hubs_own_client_gets_the_same_cache(self, url: str, hub: HubSimulator, tmp_path: Path) -> None:
         pytest.importorskip("huggingface_hub")
         script = """
