@@ -31,7 +31,7 @@ from vcm.version import VERSION
 settings.register_profile("calm", derandomize=True, deadline=None)
 settings.load_profile("calm")
 
-pytest_plugins = ["tests.loopback", "tests.servers"]
+pytest_plugins = ["tests.loopback", "tests.servers", "tests.tokens"]
 
 TOKEN = "hf_simulatedTokenOfTheTests"
 
@@ -101,8 +101,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
     monkeypatch.setenv("VCM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture

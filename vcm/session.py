@@ -217,7 +217,7 @@ class Session:
         Args:
             plan: what has to happen.
             headroom: free space must be this many times what is still to fetch.
-            folders: where to look for bytes first.
+            folders: where to look for bytes first; bundles, too.
             whole: whether these are all models that the project uses here.
 
         Raises:
@@ -236,18 +236,21 @@ class Session:
             cancelled=self.cancelled,
         )
         models = [each.model for each in plan.models]
-        if not plan.changes and (self.use.is_remembered(models) if whole else self.use.is_known()):
+        is_known = self.use.is_remembered if whole else lambda _: self.use.is_known()
+        is_named = self.use.is_named()
+        if not plan.changes and is_known(models) and is_named:
             return installer.install(plan, headroom)
         try:
             with self.use.needing(models, to_write=bool(plan.changes)):
                 answers = self._carry_out(installer, plan, headroom)
+                done = [answer.model for answer in answers if answer.error is None]
+                if whole:
+                    self.use.remember(done, quiet=len(done) < len(answers))
+                self.use.name(done, anew=not is_named, quiet=not plan.changes)
         except DiskSpaceError as error:
             self._tell_prunable([error])
             raise
         self._tell_prunable([answer.error for answer in answers if isinstance(answer.error, DiskSpaceError)])
-        if whole:
-            done = [answer.model for answer in answers if answer.error is None]
-            self.use.remember(done, quiet=len(done) < len(answers))
         return answers
 
     @property

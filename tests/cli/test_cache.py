@@ -61,7 +61,16 @@ def aged(cache):
 
 
 def blobs(cache: Path) -> int:
+    """How many there are, with the manifest and the configuration of each model."""
     return len(list((cache / "blobs" / "sha256").iterdir()))
+
+
+def descriptions(cache: Path) -> list[bytes]:
+    """The manifests and configurations that the index names."""
+    entries = Store(cache).layout.entries()
+    return [
+        (cache / "blobs" / "sha256" / each).read_bytes() for entry in entries for each in (entry.digest, entry.config)
+    ]
 
 
 def snapshots(cache: Path) -> int:
@@ -132,12 +141,19 @@ def test_size(both, vcm, cache, another):
     document = json.loads(vcm("cache", "size", "--json").out)
     frames = 9 + 3 + 4096
     audio = 8 + 8192
+    described = sum(map(len, descriptions(cache)))
     records = {path.name: path.stat().st_size for path in (cache / "verified").iterdir()}
     by_size = sorted(records.values())
     assert document.pop("metadata") > sum(by_size)
     assert document.pop("bytes") > frames + audio
     ours, theirs = document.pop("projects")[::-1]
-    assert document == {"dir": str(cache), "blobs": frames + audio, "snapshots": 0, "partial": 0, "prunable": 0}
+    assert document == {
+        "dir": str(cache),
+        "blobs": frames + audio + described,
+        "snapshots": 0,
+        "partial": 0,
+        "prunable": 0,
+    }
     assert (Path(theirs["project"]), Path(ours["project"])) == (other, Path.cwd())
     assert (theirs["unique"], theirs["shared"]) == (0, theirs["bytes"])
     assert ours["shared"] == theirs["bytes"]
@@ -149,7 +165,7 @@ def test_size_for_people(both, vcm, cache, project):
     lines = vcm("cache", "size").out.splitlines()
     assert lines[0].endswith(f" in {cache}")
     assert [line.split()[0] for line in lines[1:6]] == ["blobs", "snapshots", "partial", "metadata", "prunable"]
-    assert lines[1] == "blobs        12.3 kB"
+    assert lines[1] == f"blobs        {(12308 + sum(map(len, descriptions(cache)))) / 1000:.1f} kB"
     assert lines[6:8] == ["", f"{'PROJECT'.ljust(len(str(project)))}      BYTES     UNIQUE     SHARED"]
     assert lines[8].startswith(str(project))
 
@@ -208,7 +224,7 @@ def test_prune_a_model_that_is_not_required_any_more(both, vcm, cache, aged, ass
         "dry_run": True,
         "bytes_linked_elsewhere": 0,
         "snapshots": 1,
-        "blobs": 2,
+        "blobs": 4,
         "partial": 0,
         "leftovers": 0,
         "answers": 0,
@@ -217,7 +233,7 @@ def test_prune_a_model_that_is_not_required_any_more(both, vcm, cache, aged, ass
         "running": 0,
     }
     assert (model["name"], model["repo"]) == ("audio", "acme/audio")
-    assert (blobs(cache), snapshots(cache)) == (5, 2)
+    assert (blobs(cache), snapshots(cache)) == (9, 2)
     digest = model["tree_digest"].removeprefix("sha256:")[:12]
     commit = model["commit"][:12]
     line = f" - audio  acme/audio  {commit}  {digest}  8.2 kB\n"
@@ -226,8 +242,8 @@ def test_prune_a_model_that_is_not_required_any_more(both, vcm, cache, aged, ass
     done = vcm("cache", "prune")
 
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"Freed {freed / 1000:.1f} kB: 1 model, 2 blobs and 1 small file\n{line}"
-    assert (blobs(cache), snapshots(cache)) == (3, 1)
+    assert done.out == f"Freed {freed / 1000:.1f} kB: 1 model, 4 blobs and 1 small file\n{line}"
+    assert (blobs(cache), snapshots(cache)) == (5, 1)
     assert_store_is_whole()
     assert vcm("check").code == 0
     assert [row["repo"] for row in json.loads(vcm("cache", "list", "--json").out)["models"]] == ["acme/frames"]
@@ -246,7 +262,7 @@ def test_prune_says_what_files_outside_of_the_store_keep(both, vcm, cache, aged,
 
     done = vcm("cache", "prune").out.splitlines()
 
-    assert done[0].endswith(": 1 model, 2 blobs and 1 small file")
+    assert done[0].endswith(": 1 model, 4 blobs and 1 small file")
     assert done[1] == f"{share / 1000:.1f} kB more stay on the disk: files outside of the store share them"
     assert (tmp_path / "elsewhere").stat().st_size == share
 
@@ -261,7 +277,7 @@ def test_what_another_project_locks_stays(both, vcm, cache, another, aged, proje
     )
     done = vcm("cache", "prune")
     assert done.out.startswith(f"Forgot {project}: it has no models.lock any more\nFreed ")
-    assert (blobs(cache), snapshots(cache)) == (3, 1)
+    assert (blobs(cache), snapshots(cache)) == (5, 1)
     assert vcm("cache", "prune").out == f"Nothing to prune in {cache}\n"
 
 
@@ -441,11 +457,11 @@ def test_prune_beside_a_running_vcm(both, vcm, cache, project, aged):
 def test_clean(both, vcm, cache):
     planned = vcm("cache", "clean", "--dry-run")
     assert planned.out.startswith("Would free ")
-    assert ": 2 models, 5 blobs, 6 hub answers and " in planned.out
+    assert ": 2 models, 9 blobs, 6 hub answers and " in planned.out
     assert snapshots(cache) == 2
     done = vcm("cache", "clean")
     assert done.out.startswith("Freed ")
-    assert ": 2 models, 5 blobs, 6 hub answers and " in done.out
+    assert ": 2 models, 9 blobs, 6 hub answers and " in done.out
     assert not cache.exists()
     assert vcm("cache", "clean").out == f"Nothing of vcm in {cache}\n"
     assert not cache.exists()
@@ -461,7 +477,7 @@ def test_clean_json(both, vcm):
         "dry_run": False,
         "bytes_linked_elsewhere": 0,
         "snapshots": 2,
-        "blobs": 5,
+        "blobs": 9,
         "partial": 0,
         "leftovers": 0,
     }
@@ -480,11 +496,12 @@ def test_clean_beside_a_running_vcm(both, vcm, cache):
 # Verify
 
 
-def test_verify(both, vcm):
+def test_verify(both, vcm, cache):
     done = vcm("cache", "verify")
-    assert (done.code, done.out) == (0, "5 blobs and 2 models, every byte verified\n")
+    assert (done.code, done.out) == (0, "9 blobs and 2 models, every byte verified\n")
     document = json.loads(vcm("cache", "verify", "--json").out)
-    assert document == {"ok": True, "blobs": 5, "snapshots": 2, "bytes": 12308, "damaged": []}
+    size = 12308 + sum(map(len, descriptions(cache)))
+    assert document == {"ok": True, "blobs": 9, "snapshots": 2, "bytes": size, "damaged": []}
 
 
 def damage(cache: Path, content: bytes) -> Path:
@@ -526,7 +543,7 @@ def test_what_nobody_locks_cannot_be_repaired(both, vcm, cache, project, tmp_pat
     done = vcm("cache", "verify", "--repair")
     assert done.code == 0
     assert f"blob sha256:{path.name}: removed\n" in done.out
-    assert (blobs(cache), snapshots(cache)) == (4, 1)
+    assert (blobs(cache), snapshots(cache)) == (8, 1)
     assert_store_is_whole()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from vcm import __version__
+from vcm.store.store import Store
 
 COMMIT = "1234567890" * 4
 DIGESTS = {
@@ -539,14 +540,21 @@ def test_show(synced, vcm, plain, tree):
         f"tree-digest  {tree}",
         "size         4.1 kB (4108 bytes)",
     ]
-    assert lines[10:13] == [f"path         TMP/cache/snapshots/{tree}", "status       installed", "files"]
-    assert [line.split()[0] for line in lines[13:]] == ["9", "3", "4096"]
-    assert [line.split()[2] for line in lines[13:]] == ["README.md", "config.json", "model.safetensors"]
-    assert lines[15].split()[1] == DIGESTS["model.safetensors"]
+    (entry,) = Store(Path(os.environ["VCM_CACHE_DIR"])).layout.entries()
+    assert lines[10:15] == [
+        f"path         TMP/cache/snapshots/{tree}",
+        "status       installed",
+        f"oci-name     acme/frames:{COMMIT[:12]}-{entry.digest[:12]}",
+        f"oci-digest   sha256:{entry.digest}",
+        "files",
+    ]
+    assert [line.split()[0] for line in lines[15:]] == ["9", "3", "4096"]
+    assert [line.split()[2] for line in lines[15:]] == ["README.md", "config.json", "model.safetensors"]
+    assert lines[17].split()[1] == DIGESTS["model.safetensors"]
     document = json.loads(vcm("show", "frames", "--json").out)
     assert list(document) == [
         "name", "source", "repo", "repo_id", "commit", "format", "type", "license", "tree_digest", "size", "path",
-        "status", "files",
+        "status", "oci_name", "oci_digest", "files",
     ]  # fmt: skip
     assert document["files"][2] == {
         "path": "model.safetensors",

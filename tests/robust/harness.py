@@ -99,7 +99,7 @@ def tree_digest_of(folder: Path) -> str:
 
 
 def wrong_in(cache: Path, known: Collection[str] = ()) -> list[str]:
-    """What is visible in a store and is not what its name says.
+    """What is visible in a store and is not what its name says, or is named by its index and not there.
 
     Args:
         cache: the store.
@@ -107,7 +107,21 @@ def wrong_in(cache: Path, known: Collection[str] = ()) -> list[str]:
     """
     blobs = [path.name for path in (cache / "blobs" / "sha256").glob("*") if digest_of(path) != path.name]
     snapshots = [path.name for path in (cache / "snapshots").glob("*") if tree_digest_of(path) != path.name]
-    return sorted({*blobs, *snapshots}.difference(known))
+    return sorted({*blobs, *snapshots}.difference(known) | {f"no {each}" for each in missing_in(cache)})
+
+
+def missing_in(cache: Path) -> set[str]:
+    """The digests that the index names, or a manifest that it names, and of which there is no blob."""
+    index = cache / "index.json"
+    rows = json.loads(index.read_bytes())["manifests"] if index.exists() else []
+    named = [row["digest"] for row in rows]
+    there = {f"sha256:{path.name}": path for path in (cache / "blobs" / "sha256").glob("*")}
+    for digest in list(named):
+        if digest in there:
+            with suppress(ValueError):
+                manifest = json.loads(there[digest].read_bytes())
+                named += [row["digest"] for row in (manifest["config"], *manifest["layers"])]
+    return set(named) - there.keys()
 
 
 def partial_sizes(cache: Path) -> dict[str, int]:

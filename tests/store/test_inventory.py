@@ -42,6 +42,7 @@ def test_a_model(places, store, model, snapshot):
     [
         (f"partial/{HEX}", Kind.PARTIAL),
         (f"partial/{HEX}.lock", Kind.LOCK),
+        ("partial/index.json.lock", Kind.LOCK),
         (f"partial/unnamed-{UNIQUE}", Kind.LEFTOVER),
         (f"partial/copy-{UNIQUE}", Kind.LEFTOVER),
         (f"partial/adopted-{UNIQUE}", Kind.LEFTOVER),
@@ -60,6 +61,9 @@ def test_a_model(places, store, model, snapshot):
         ("registry.json", Kind.REGISTRY),
         ("registry.json.lock", Kind.REGISTRY),
         (f".registry.json.{UNIQUE}", Kind.LEFTOVER),
+        ("oci-layout", Kind.LAYOUT),
+        (f".oci-layout.{UNIQUE}", Kind.LEFTOVER),
+        (f".index.json.{UNIQUE}", Kind.LEFTOVER),
     ],
 )
 def test_each_name(place, kind, places, store):
@@ -92,6 +96,8 @@ def test_each_name(place, kind, places, store):
         f"hub-views/{UNIQUE}",
         "hub-views/mine/hub",
         "models.toml",
+        "index.json",
+        "index.json.lock",
         "registry.json.bak",
         f".notes.{UNIQUE}",
         f"registry.json/{HEX}",
@@ -103,6 +109,13 @@ def test_what_is_not_vcms(place, places, store):
     path.parent.mkdir(parents=True)
     path.write_text("x")
     assert places() == {}
+
+
+def test_an_index_is_one_of_a_layout_where_the_layout_says_that_it_is_one(places, store):
+    store.root.mkdir()
+    for name in ("index.json", "oci-layout"):
+        (store.root / name).write_text("{}")
+    assert places() == {"index.json": Kind.LAYOUT, "oci-layout": Kind.LAYOUT}
 
 
 @pytest.mark.parametrize("place", [f"blobs/sha256/{HEX}", f"snapshots/{HEX}", f"partial/{HEX}", "registry.json"])

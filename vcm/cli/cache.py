@@ -56,7 +56,7 @@ def cache(
         raise ConfigError(f"--repair does not go with vcm cache {action}", hint="run vcm cache verify --repair")
     if dry_run and action not in (Action.PRUNE, Action.CLEAN):
         raise ConfigError(f"vcm cache {action} removes nothing", hint="leave out --dry-run")
-    store = _open_store()
+    store = open_own_store()
     match action:
         case Action.DIR:
             return _dir(store, json=json)
@@ -74,7 +74,7 @@ def cache(
             return _clean(store, dry_run=dry_run, json=json)
 
 
-def _open_store() -> Store:
+def open_own_store() -> Store:
     """The store that is meant: that of the project, or outside of any the user's own."""
     if is_cache_named(options().cache_dir):
         # Whoever cleans up shall not have to mend a project's manifest first.

@@ -114,6 +114,8 @@ def open_session(
         cache_dir=cache_dir or _options.cache_dir,
         offline=_options.offline,
         manifest_endpoint=manifest.endpoint if manifest else None,
+        manifest_mirrors=manifest.mirrors if manifest else (),
+        manifest_fallback=manifest.origin_fallback if manifest else True,
         manifest_cache_dir=manifest.cache_dir if manifest else None,
         project_dir=project.folder,
     )

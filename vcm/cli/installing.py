@@ -34,7 +34,7 @@ def carry_out(
         session: whose store and hub to use.
         manifest: tells which models are optional; without one, none is.
         models: what to install.
-        folders: where to look for bytes first.
+        folders: where to look for bytes first; bundles, too.
         skipped: locked models that are not for this machine, or in no group that was asked for.
         asked_hub: whether locking has used the network before.
         whole: whether these are all models that the project uses here.

@@ -356,7 +356,10 @@ def _excluding_marker(answer: Checked, manifest: Manifest) -> str | None:
 
 def show_document(answer: Checked) -> dict[str, Any]:
     """The JSON answer of ``show``: the lock's own keys in snake_case, and where it is."""
+    from vcm.core.modelpack import package
+
     model = answer.model
+    artifact = package(model)
     texts = {key: value for key, value in vars(model).items() if value is not None and isinstance(value, str)}
     return {
         **texts,
@@ -364,6 +367,8 @@ def show_document(answer: Checked) -> dict[str, Any]:
         "size": model.size,
         "path": str(answer.path),
         "status": state(answer),
+        "oci_name": artifact.reference,
+        "oci_digest": f"sha256:{artifact.digest}",
         "files": [
             {"path": file.path, "size": file.size, "sha256": file.sha256, **({"oid": file.oid} if file.oid else {})}
             for file in model.files

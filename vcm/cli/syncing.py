@@ -30,7 +30,10 @@ def sync(
     group: Groups = [],
     all_groups: AllGroups = False,
     from_folder: Annotated[
-        list[Path], typer.Option("--from", metavar="DIR", help="Take bytes from this folder first (may be repeated).")
+        list[Path],
+        typer.Option(
+            "--from", metavar="DIR|FILE", help="Take bytes from this folder or bundle first (may be repeated)."
+        ),
     ] = [],
     no_origin: Annotated[bool, typer.Option("--no-origin", help="Ask mirrors only, not the hub.")] = False,
     strict_mirrors: Annotated[

@@ -1,8 +1,8 @@
 """A locked model as an OCI artifact: a CNCF ModelPack manifest of raw layers.
 
 https://github.com/modelpack/model-spec/blob/main/docs/spec.md. Each file is one layer as it is: a layer's digest
-is the lock's digest, and a registry that holds the artifact is a mirror. No time stamp, no mode, no owner: the same
-entry of a lock always gives the same bytes, on every machine.
+is the lock's digest, and a registry that holds the artifact is a mirror. No time stamp, no mode, no owner, and nothing
+of how the commit was asked for: the same files of the same commit always give the same bytes, on every machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import re
 from vcm.core import names
 from vcm.core.cached import cached_property
 from vcm.core.digest import text_digest
+from vcm.core.formats import only_format
 from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.mirrors import repository
 from vcm.core.records import record
 from vcm.core.roles import role
 
@@ -26,6 +28,7 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 _LAYER_TYPE = "application/vnd.cncf.model.{kind}.v1.raw"
+_RAW = re.compile(_LAYER_TYPE.format(kind="(weight|weight.config|doc|code|dataset)").replace(".", r"\."))
 _KINDS = {"weights": "weight", "docs": "doc", "licence": "doc", "code": "code"}
 """By a file's role, the kind of its layer; all else is configuration of the weights."""
 
@@ -42,6 +45,9 @@ GIT_ID = "dev.vcm.git-blob-id"
 GATED = "dev.vcm.gated"
 _UNTESTED = "org.cncf.model.file.mediatype.untested"
 _HUB = "https://huggingface.co/"
+_SHORT = 12
+"""Hex digits of a digest where its beginning will do."""
+_LARGEST = 2**63
 
 
 @record(frozen=True)
@@ -71,7 +77,27 @@ class Package:
     @property
     def tag(self) -> str:
         """Its tag in a registry: the commit's beginning; of a direct url, the tree digest's."""
-        return (self.model.commit or self.model.tree_digest)[:12]
+        return (self.model.commit or self.model.tree_digest)[:_SHORT]
+
+    @property
+    def reference(self) -> str:
+        """Its name in an OCI image layout."""
+        return reference(self.model, self.digest)
+
+
+def reference(model: LockedModel, digest: str) -> str:
+    """What a package is called in an OCI image layout: ``acme/frames:<commit>-<manifest digest>``, 12 digits of each.
+
+    With the digest, because one commit may be there more than once, with other files each time. The names are those
+    of https://github.com/opencontainers/image-spec/blob/main/annotations.md (org.opencontainers.image.ref.name), where
+    no two of ``_`` stand together, and no three of ``-``.
+
+    Args:
+        model: which.
+        digest: of its manifest, bare hex.
+    """
+    name = re.sub(r"__+|--+", "-", repository("{repo}", model)) or "model"
+    return f"{name}:{(model.commit or model.tree_digest)[:_SHORT]}-{digest[:_SHORT]}"
 
 
 def package(model: LockedModel) -> Package:
@@ -81,12 +107,11 @@ def package(model: LockedModel) -> Package:
         {
             "descriptor": _set(
                 name=model.repo or model.name,
-                version=model.version,
                 sourceURL=_source(model),
                 revision=model.commit,
                 licenses=[model.license] if model.license else None,
             ),
-            "config": _set(format=model.format),
+            "config": _set(format=only_format(file.path for file in files)),
             "modelfs": {"type": "layers", "diffIds": [f"sha256:{file.sha256}" for file in files]},
         }
     )
@@ -139,35 +164,66 @@ def read_manifest(data: bytes) -> LockedModel:
     Raises:
         ValueError: it is not one that ``package`` has made.
     """
+    return read_described(data)[0]
+
+
+def read_described(data: bytes) -> tuple[LockedModel, str]:
+    """The same, and the digest of the configuration that the manifest names, as bare hex.
+
+    Raises:
+        ValueError: it is not one that ``package`` has made.
+    """
     try:
-        manifest = json.loads(data)
-        said = manifest["annotations"]
-        files = [
-            LockedFile(
-                names.file_path(layer["annotations"][FILE_PATH]),
-                int(layer["size"]),
-                _sha256(layer["digest"]),
-                layer["annotations"].get(GIT_ID),
-            )
-            for layer in manifest["layers"]
-        ]
-        commit = said.get(REVISION)
-        return LockedModel(
-            name=str(said[TITLE]),
-            source="huggingface" if commit else "url",
-            repo=str(said[TITLE]) if commit else None,
-            url=None if commit else said.get(SOURCE),
-            commit=commit,
-            gated=said.get(GATED),
-            license=said.get(LICENSES),
-            files=tuple(files),
-        )
+        return _described(json.loads(data))
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError("not a manifest of a model") from error
 
 
+def _described(manifest: dict[str, Any]) -> tuple[LockedModel, str]:
+    said, config = manifest["annotations"], manifest["config"]
+    if (manifest["mediaType"], manifest["artifactType"]) != (MANIFEST_TYPE, ARTIFACT_TYPE):
+        raise ValueError("another kind of artifact")
+    if config["mediaType"] != CONFIG_TYPE:
+        raise ValueError("another kind of configuration")
+    files = sorted((_file(layer) for layer in manifest["layers"]), key=lambda file: file.path)
+    if not files or names.first_collision([file.path for file in files]):
+        raise ValueError("no files, or some that cannot stand side by side")
+    commit, gated, licence = said.get(REVISION), said.get(GATED), said.get(LICENSES)
+    if gated not in (None, "auto", "manual"):
+        raise ValueError("access that no hub has")
+    repo = names.repo_id(said[TITLE]) if commit is not None else None
+    model = LockedModel(
+        name=repo or names.model_name(said[TITLE]),
+        source="url" if repo is None else "huggingface",
+        repo=repo,
+        url=names.http_url(said[SOURCE]) if repo is None else None,
+        commit=None if commit is None else _git_id(commit),
+        gated=gated,
+        format=only_format(file.path for file in files),
+        license=None if licence is None else names.line(licence),
+        files=tuple(files),
+    )
+    return model, _sha256(config["digest"])
+
+
+def _file(layer: dict[str, Any]) -> LockedFile:
+    if not _RAW.fullmatch(layer["mediaType"]):
+        raise ValueError("a layer that is no file")
+    size, oid = layer["size"], layer["annotations"].get(GIT_ID)
+    if type(size) is not int or not 0 <= size < _LARGEST:
+        raise ValueError("not a number of bytes")
+    path = names.portable_file_path(layer["annotations"][FILE_PATH])
+    return LockedFile(path, size, _sha256(layer["digest"]), None if oid is None else _git_id(oid))
+
+
 def _sha256(digest: str) -> str:
     algorithm, _, text = digest.partition(":")
-    if algorithm != "sha256" or not re.fullmatch(names.SHA256, text):
+    if algorithm != "sha256" or not names.is_sha256(text):
         raise ValueError("not a SHA-256")
+    return text
+
+
+def _git_id(text: str) -> str:
+    if not names.is_commit(text):
+        raise ValueError("not a git id")
     return text

@@ -28,6 +28,7 @@ YOUNG_ANSWER = 30 * _DAY
 class Kind(StrEnum):
     """What a part of the store is. Parts are dropped in this order, so that nothing visible ever lacks its bytes."""
 
+    LAYOUT = "layout"
     VIEW = "view"
     SNAPSHOT = "snapshot"
     RECORD = "record"
@@ -123,7 +124,13 @@ class Pruning:
         return sum(file.size for inode, file in files.items() if names[inode] < file.links)
 
 
-def make_pruning(parts: Iterable[Part], locked: Iterable[LockedModel], claims: Sequence[Claim], now: float) -> Pruning:
+def make_pruning(
+    parts: Iterable[Part],
+    locked: Iterable[LockedModel],
+    claims: Sequence[Claim],
+    now: float,
+    described: Mapping[str, frozenset[str]] | None = None,
+) -> Pruning:
     """Tell what nobody needs from what somebody does.
 
     Args:
@@ -131,9 +138,10 @@ def make_pruning(parts: Iterable[Part], locked: Iterable[LockedModel], claims: S
         locked: the models in the locks of all known projects.
         claims: what running processes need.
         now: seconds since the epoch.
+        described: by SHA-256 of a manifest or its configuration, the tree digests of the snapshots that it is of.
     """
     parts = in_order(parts)
-    needs = _Needed(parts, locked, claims, now).needs
+    needs = _Needed(parts, locked, claims, now, described or {}).needs
     drop, keep = list[Part](), list[Part]()
     for part in parts:
         (keep if needs(part) else drop).append(part)
@@ -148,7 +156,12 @@ def in_order(parts: Iterable[Part]) -> list[Part]:
 
 class _Needed:
     def __init__(
-        self, parts: Iterable[Part], locked: Iterable[LockedModel], claims: Sequence[Claim], now: float
+        self,
+        parts: Iterable[Part],
+        locked: Iterable[LockedModel],
+        claims: Sequence[Claim],
+        now: float,
+        described: Mapping[str, frozenset[str]],
     ) -> None:
         locked = list(locked)
         self._snapshots = {model.tree_digest for model in locked}
@@ -158,16 +171,17 @@ class _Needed:
         views = {part.name for part in parts if part.kind is Kind.VIEW}
         self._writing = [claim for claim in claims if claim.name not in views]
         self._now = now
+        self._described = described
         self._in_snapshots = {file.inode for part in parts if part.kind is Kind.SNAPSHOT for file in part.files}
 
     def needs(self, part: Part) -> bool:
         match part.kind:
             case Kind.SNAPSHOT | Kind.RECORD:
-                needed = part.name in self._snapshots or any(
-                    claim.snapshots is None or part.name in claim.snapshots for claim in self._claims
-                )
+                needed = self._needs_snapshot(part.name)
             case Kind.BLOB:
-                needed = part.name in self._blobs or self._is_claimed(part) or self._is_new(part)
+                needed = (
+                    part.name in self._blobs or self._is_claimed(part) or self._describes(part) or self._is_new(part)
+                )
             case Kind.PARTIAL:
                 needed = self._is_claimed(part) or self._is_younger(part, YOUNG_PARTIAL)
             case Kind.ANSWER:
@@ -180,16 +194,24 @@ class _Needed:
                 needed = bool(self._writing) or self._is_younger(part, YOUNG)
             case Kind.LEASE | Kind.VIEW:
                 needed = any(part.name == claim.name for claim in self._claims)
-            case Kind.INDEX | Kind.REGISTRY | Kind.STORE_LOCK:
+            case Kind.LAYOUT | Kind.INDEX | Kind.REGISTRY | Kind.STORE_LOCK:
                 needed = True
         return needed
 
     def _is_claimed(self, part: Part) -> bool:
         return any(claim.blobs is None or part.name in claim.blobs for claim in self._claims)
 
+    def _needs_snapshot(self, name: str) -> bool:
+        return name in self._snapshots or any(
+            claim.snapshots is None or name in claim.snapshots for claim in self._claims
+        )
+
+    def _describes(self, part: Part) -> bool:
+        return any(self._needs_snapshot(name) for name in self._described.get(part.name, ()))
+
     def _is_new(self, part: Part) -> bool:
-        linked = any(file.inode in self._in_snapshots for file in part.files)
-        return not linked and self._is_younger(part, YOUNG)
+        is_used_up = part.name in self._described or any(file.inode in self._in_snapshots for file in part.files)
+        return not is_used_up and self._is_younger(part, YOUNG)
 
     def _is_younger(self, part: Part, seconds: float) -> bool:
         return self._now - part.used < seconds

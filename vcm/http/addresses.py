@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
@@ -25,3 +26,11 @@ def host(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2] or "no host"
     except ValueError:
         return "no host"
+
+
+def is_this_machine(name: str) -> bool:
+    """Whether a host is reached without leaving this machine."""
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -82,6 +82,7 @@ class Installer:
         self._nearby = nearby
         self._cancelled = cancelled
         self._counted: set[str] = set()
+        self._deltas: dict[Path, str] = {}
 
     def install(self, plan: Plan, headroom: float) -> list[Synced]:
         """Bring the store to the plan's end; one answer for each of its models, in the plan's order.
@@ -101,6 +102,7 @@ class Installer:
             self._store.blobs.prepare()
         nearby = self._nearby()
         found = nearby.found(plan)
+        self._deltas = nearby.deltas
         # What becomes one file with another takes no room. What turns out to be something else is fetched after all.
         unlinked = [file for file in plan.to_fetch if not nearby.takes_no_room(found.get(file.sha256))]
         check_space(unlinked, self._store, headroom)
@@ -145,6 +147,8 @@ class Installer:
             if planned.state is SnapshotState.DAMAGED:
                 self._discard_damaged(planned)
             failure = _together(model, errors, self._without_origin)
+            if failure.error_code == NOT_INSTALLED and self._deltas:
+                failure.hint = _beside(self._deltas)
             return Synced(model=model, status="failed", bytes_fetched=fetched, supplied=supplied, error=failure)
         status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
         reused = max(0, model.size - fetched)
@@ -189,10 +193,11 @@ class Installer:
     def _discard_damaged(self, planned: PlannedModel) -> None:
         """What cannot be repaired is not left standing: a program that can do without it may start."""
         model, snapshots = planned.model, self._store.snapshots
-        with suppress(OSError), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
+        with suppress(OSError, VcmError), self._store.blobs.exclusive(model.tree_digest, self._cancelled):
             # Another process may have had more luck.
             if snapshots.state(model) is SnapshotState.DAMAGED:
                 self._save(planned)
+                self._store.layout.drop([model.tree_digest], self._cancelled)
                 snapshots.discard(model.tree_digest)
 
     def _save(self, planned: PlannedModel) -> None:
@@ -265,6 +270,15 @@ def _together(model: LockedModel, errors: list[VcmError], without_origin: str) -
         error_code=NOT_INSTALLED,
         hint=errors[0].hint,
         model=model.name,
+    )
+
+
+def _beside(deltas: Mapping[Path, str]) -> str:
+    """What to do where bundles lack what an older lock names."""
+    path, since = next(iter(deltas.items()))
+    return (
+        f"{path} is a delta, without what the models.lock with sha256:{since} names: bring the full bundle, "
+        "or install that lock's first"
     )
 
 

@@ -1,21 +1,31 @@
-"""The way to a registry that the settings describe."""
+"""The way to a mirror that the settings describe, with what may be sent to it."""
 
 from __future__ import annotations
 
-from vcm.core.mirrors import Mirror
+from vcm.core.mirrors import Mirror, registry_address
 from vcm.http.client import Address, HttpClient
-from vcm.oci.address import registry_address
 from vcm.oci.client import RegistryClient
-from vcm.settings import Settings
+from vcm.oci.credentials import Keyring, given_credentials
+from vcm.settings import Settings, registry_credential_files
 
 
 def registry_client(settings: Settings, mirror: Mirror) -> RegistryClient:
-    """A client of the registry that a mirror names. Nothing is asked yet.
+    """A client of a mirror that is an OCI registry. Nothing is asked yet, and no credentials are looked for.
+
+    Headers with fields in them are for whoever makes a request: they are another's for each file.
 
     Raises:
+        ConfigError: the mirror's own credentials can be sent in no header.
         RegistryError: the file of certificates is not there.
-        ValueError: the mirror's address names no registry.
+        ValueError: the mirror is no OCI registry.
     """
-    base = registry_address(mirror.url).base
-    address = Address(base, ca_bundle=settings.ca_bundle, headers=mirror.headers, proxy=mirror.proxy)
-    return RegistryClient(HttpClient(address, is_offline=settings.offline), base)
+    address = registry_address(mirror.url)
+    headers, given = {}, None
+    for name, text in mirror.headers.items():
+        if name.lower() == "authorization":
+            given = given_credentials(text, f"the headers of mirror {mirror.name}")
+        elif "{" not in text:
+            headers[name] = text
+    way = Address(address.base, ca_bundle=settings.ca_bundle, headers=headers, proxy=mirror.proxy)
+    keyring = Keyring(address.host, registry_credential_files(), given)
+    return RegistryClient(HttpClient(way, is_offline=settings.offline), address.base, keyring)

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vcm.core.lock import LockedFile, LockedModel
-from vcm.core.mirrors import Mirror, repository
+from vcm.core.mirrors import Mirror, registry_address, repository
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
 from vcm.http.addresses import origin
 from vcm.http.body import Answer
 from vcm.http.faults import NetworkFaultError
 from vcm.mirrors.refusals import refusal
-from vcm.oci.address import registry_address
 from vcm.oci.client import RegistryClient
 
 

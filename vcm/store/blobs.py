@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vcm.core.cached import cached_property
 from vcm.store.exclusion import lock, locks_work
-from vcm.store.files import READ_ONLY, hash_file, remove_file, sync_folder, temporary_name
+from vcm.store.files import READ_ONLY, hash_file, read_small, remove_file, sync_folder, temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +80,28 @@ class BlobStore:
             # It replaces no read-only file, and what stands there may be the same small file of another model.
             self.discard(sha256)
         partial.replace(self.path(sha256))
+
+    def put(self, data: bytes, sha256: str) -> None:
+        """Have a blob of bytes that are in memory; one that is there and right stays.
+
+        Args:
+            data: not many.
+            sha256: theirs.
+        """
+        if read_small(self.path(sha256), len(data)) == data:
+            return
+        self.prepare()
+        partial = self.partial_path(None)
+        try:
+            with partial.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            self.admit(partial, sha256)
+        except BaseException:
+            with suppress(OSError):
+                remove_file(partial)
+            raise
 
     def settle(self) -> None:
         """Make the names of all blobs durable."""

@@ -125,18 +125,21 @@ def discard_damaged(store: Store, found: Integrity) -> Integrity:
 
     Raises:
         OSError: the store cannot be written.
+        VcmError: likewise.
     """
     blobs, snapshots = list[str](), list[str]()
     for name in found.damaged_snapshots:
         if store.snapshots.path(name).is_dir():
             with store.blobs.exclusive(name):
                 if _tree_digest_now(store, name) != name:
+                    store.layout.drop([name])
                     store.snapshots.discard(name)
                     snapshots.append(name)
     for name in found.damaged_blobs:
         if store.blobs.path(name).exists():
             with store.blobs.exclusive(name):
                 if _digest(*store.hasher.digests([(name, store.blobs.path(name))])) != name:
+                    store.layout.drop([name])
                     store.blobs.discard(name)
                     blobs.append(name)
     return replace(found, damaged_blobs=tuple(blobs), damaged_snapshots=tuple(snapshots))

@@ -27,7 +27,7 @@ _SHAPES: dict[str, tuple[tuple[Kind, str], ...]] = {
     "blobs/sha256": ((Kind.BLOB, _SHA256),),
     "partial": (
         (Kind.PARTIAL, _SHA256),
-        (Kind.LOCK, rf"{_SHA256}\.lock"),
+        (Kind.LOCK, rf"({_SHA256}|index\.json)\.lock"),
         (Kind.LEFTOVER, rf"(snapshot|discarded|copy|unnamed|adopted|lock-probe)-{_UNIQUE}"),
     ),
     "hub-metadata": ((Kind.INDEX, r"git-blobs|notices\.json"), _HALF_WRITTEN),
@@ -41,7 +41,8 @@ _SHAPES: dict[str, tuple[tuple[Kind, str], ...]] = {
     "hub-views": ((Kind.VIEW, _UNIQUE),),
     "": (
         (Kind.REGISTRY, r"registry\.json(\.lock)?"),
-        (Kind.LEFTOVER, rf"\.registry\.json\.{_UNIQUE}"),
+        (Kind.LAYOUT, r"index\.json|oci-layout"),
+        (Kind.LEFTOVER, rf"\.(registry\.json|index\.json|oci-layout)\.{_UNIQUE}"),
     ),
 }
 FOLDERS = ("snapshots", "verified", "blobs/sha256", "blobs", "partial", "hub-metadata", "hub-views", "in-use")
@@ -56,7 +57,10 @@ def take_inventory(root: Path) -> list[Part]:
     Raises:
         OSError: a folder cannot be read.
     """
-    return [part for pattern, shapes in _SHAPES.items() for part in _parts(root, pattern, shapes)]
+    parts = [part for pattern, shapes in _SHAPES.items() for part in _parts(root, pattern, shapes)]
+    # Many a folder has an index.json, and nobody puts the other file beside it but in an OCI image layout.
+    is_layout = any(part.place == "oci-layout" for part in parts)
+    return [part for part in parts if is_layout or part.kind is not Kind.LAYOUT]
 
 
 def metadata_folders(root: Path) -> list[Path]:

@@ -5,6 +5,7 @@ Prune keeps everybody from taking a lease while it works: it removes nothing tha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -111,15 +112,20 @@ def plan_pruning(store: Store, now: float) -> Pruned:
     Raises:
         VcmError: the store or its registry cannot be read.
     """
-    projects = read_projects(store.registry.projects())
     with disk_errors(store.root):
+        # Before the projects: whoever has let go of its lease by now has made its project known.
         claims = Leases(store.root).claims(now)
+        projects = read_projects(store.registry.projects())
         parts = take_inventory(store.root)
         if not store.registry.registry_file.exists() and any(part.kind is Kind.SNAPSHOT for part in parts):
             projects = replace(projects, are_known=False)
     if not projects.are_certain:
         return Pruned(Pruning((), tuple(parts)), projects, len(claims))
-    return Pruned(make_pruning(parts, projects.models, claims, now), projects, len(claims))
+    described = defaultdict[str, frozenset[str]](frozenset)
+    for entry in store.layout.entries():
+        for sha256 in (entry.digest, entry.config):
+            described[sha256] |= {entry.model.tree_digest}
+    return Pruned(make_pruning(parts, projects.models, claims, now, described), projects, len(claims))
 
 
 def prunable_bytes(store: Store, now: float) -> int:
@@ -144,12 +150,15 @@ def prune(store: Store, now: float, cancelled: Event | None = None) -> Pruned:
     if not store.root.is_dir():
         return plan_pruning(store, now)
     leases = Leases(store.root)
-    with disk_errors(store.root), leases.exclusive(cancelled):
+    with disk_errors(store.root), leases.exclusive(cancelled), store.layout.exclusive(cancelled):
         planned = plan_pruning(store, now)
         planned.projects.refuse_uncertain()
+        gone = [part.name for part in planned.pruning.dropped(Kind.SNAPSHOT, Kind.BLOB)]
+        store.layout.drop(gone, cancelled, for_good=True)
         _remove(store, planned.pruning.drop)
         store.registry.forget(planned.projects.gone)
         store.registry.drop([part.name for part in planned.pruning.dropped(Kind.SNAPSHOT)])
+        store.layout.confirm()
     return planned
 
 

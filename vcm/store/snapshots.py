@@ -303,6 +303,10 @@ class SnapshotStore:
             self.path(tree_digest).rename(hidden)
         return hidden
 
+    def verified(self, tree_digest: str) -> dict[str, Stamp]:
+        """By path, the stamps that a snapshot's files had when their bytes were last verified."""
+        return {path: (row[0], row[1], row[2]) for path, row in self._recorded(tree_digest).items() if len(row) > 2}  # noqa: PLR2004
+
     def _recorded(self, tree_digest: str) -> dict[str, Row]:
         try:
             rows = json.loads(read_small(self.record_folder / f"{tree_digest}.json", _LARGEST_RECORD) or b"null")

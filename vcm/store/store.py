@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vcm.core.reporter import Reporter
     from vcm.store.blobs import BlobStore
     from vcm.store.hashing import Hasher, Job
+    from vcm.store.layout import Layout
     from vcm.store.registry import ModelRegistry
 
 
@@ -49,6 +50,13 @@ class Store:
         from vcm.store.registry import ModelRegistry
 
         return ModelRegistry(self.root / "registry.json")
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What other tools find in it: an OCI image layout."""
+        from vcm.store.layout import Layout
+
+        return Layout(self.root, self.blobs)
 
     def plan(
         self, models: Iterable[LockedModel], reporter: Reporter | None = None, cancelled: Event | None = None
