@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from tests.mirrors.conftest import DATA
-from vcm.cli import context
-from vcm.settings import read_settings
 
 TEXT = '[models.m]\nrepo = "acme/m"\n'
+NO_ORIGIN = "[origin]\nfallback = false\n"
 
 
 @pytest.fixture
-def project_with(hub, model, rack, manifest, vcm, monkeypatch):
-    """A locked project whose machine has mirrors: by default the rack."""
+def project_with(hub, model, rack, racks, manifest, vcm, monkeypatch):  # noqa: PLR0917  (all that there is)
+    """A locked project on a machine with mirrors: some that have nothing, and the rack."""
 
-    def make(*mirrors, fallback=True, text=TEXT):
+    def make(*others, text=TEXT):
         manifest(text)
         assert vcm("lock").code == 0
         hub.clear_requests()
-        configured = mirrors or (rack.mirror(),)
-
-        def read(**named):
-            return replace(read_settings(**named), mirrors=configured, fallback=fallback)
-
-        monkeypatch.setattr(context, "read_settings", read)
+        monkeypatch.setenv(
+            "VCM_MIRRORS", " ".join([*(f"{name}={racks(b'').url}" for name in others), f"rack={rack.url}"])
+        )
 
     return make
 
 
 def test_where_bytes_came_from_is_told(hub, rack, project_with, vcm):
-    project_with(rack.mirror("empty", headers={}), rack.mirror())
-    rack.fail(status=404)
+    project_with("empty")
     done = vcm("sync")
     assert (done.code, done.err) == (0, "fetching 1 file, 300.0 kB\n")
     assert done.out.startswith("Installed 1 model: 300.0 kB fetched (300.0 kB from rack)\n + m")
@@ -43,8 +37,7 @@ def test_where_bytes_came_from_is_told(hub, rack, project_with, vcm):
 
 
 def test_where_bytes_came_from_as_json(hub, rack, project_with, vcm):
-    project_with(rack.mirror("empty"), rack.mirror())
-    rack.fail(status=404)
+    project_with("empty")
     document = json.loads(vcm("sync", "--json").out)
     assert document["sources"] == {"empty": 0, "rack": len(DATA), "origin": 0}
     assert document["bytes_fetched"] == len(DATA)
@@ -104,8 +97,8 @@ def test_no_origin_where_no_mirror_has_it(hub, rack, project_with, vcm):
 
 
 def test_no_origin_and_a_lock_that_does_not_fit(hub, rack, project_with, manifest, vcm):
-    project_with(fallback=False)
-    manifest(TEXT + '[models.n]\nrepo = "acme/n"\n')
+    project_with(text=TEXT + NO_ORIGIN)
+    manifest(TEXT + NO_ORIGIN + '[models.n]\nrepo = "acme/n"\n')
     done = vcm("sync")
     assert done.code == 1
     assert done.err == "error: models.lock does not fit models.toml: n not locked yet\nhint: run vcm lock\n"
@@ -113,7 +106,7 @@ def test_no_origin_and_a_lock_that_does_not_fit(hub, rack, project_with, manifes
 
 
 def test_locking_asks_the_hub_all_the_same(hub, rack, project_with, vcm):
-    project_with(fallback=False)
+    project_with(text=TEXT + NO_ORIGIN)
     assert vcm("lock", "--upgrade").code == 0
     assert hub.requests
 

@@ -115,9 +115,11 @@ def test_401_is_told_once(rack, hub, sync):
     rack.fail(status=401, times=None)
     run = sync(rack.mirror(), of=many)
     run.assert_installed(*files.values())
-    assert run.notices == [
-        "mirror rack: access denied (status 401); what it does not give us is asked of the next source"
-    ]
+    (notice,) = run.notices
+    assert notice == (
+        "mirror rack: access denied (status 401); give that mirror the header it wants, in the user's own "
+        "configuration; what it does not give us is asked of the next source"
+    )
     assert len(rack.ranges()) == 5
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vcm.core.lock import LockedFile, LockedModel
-from vcm.core.mirrors import Mirror, registry_address, repository
+from vcm.core.mirrors import Mirror, expanded, registry_address, repository
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
 from vcm.http.addresses import origin
 from vcm.http.body import Answer
@@ -31,11 +31,15 @@ class RegistryMirror:
         self.mirror = mirror.name
         self.client = client
         self._template = registry_address(mirror.url).template
+        # The client sends the others.
+        self._headers = {name: text for name, text in mirror.headers.items() if "{" in text}
 
     def find(self, model: LockedModel, file: LockedFile) -> RegistryPlace | None:
         """Where the registry is asked for a file."""
         path = repository(self._template, model)
-        return RegistryPlace(self.mirror, self.client.blob_url(path, file.sha256), path, self.client)
+        headers = {name: expanded(text, model, file, quoted=False) for name, text in self._headers.items()}
+        own = {name: text for name, text in headers.items() if text is not None}
+        return RegistryPlace(self.mirror, self.client.blob_url(path, file.sha256), path, own, self.client)
 
     def close(self) -> None:
         """Close the connections."""
@@ -50,11 +54,13 @@ class RegistryPlace:
         mirror: whose.
         url: where it is asked for.
         repository: which the right to read is for.
+        headers: about this file, for the registry only.
     """
 
     mirror: str
     url: str
     repository: str
+    headers: Mapping[str, str]
     client: RegistryClient
 
     @property
@@ -74,12 +80,9 @@ class RegistryPlace:
         Raises:
             RegistryError: nobody answered, or the redirects lead nowhere.
         """
-        if url and origin(url) != origin(self.url):
-            # Signed for whoever holds it: no credentials of the registry go there.
-            with self.client.http.request(method, url, headers, leave_origin=True) as answer:
-                yield answer
-            return
-        with self.client.request(method, url or self.url, headers, repository=self.repository) as answer:
+        # Where the registry leads to gets none of its credentials: the client sees to that.
+        asked = self.client.request(method, url or self.url, headers, repository=self.repository, at_home=self.headers)
+        with asked as answer:
             yield answer
 
     def refusal(self, answer: Answer) -> RegistryError | None:

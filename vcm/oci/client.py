@@ -49,6 +49,7 @@ class RegistryClient:
         repository: str,
         push: bool = False,
         mounted_from: str | None = None,
+        at_home: Mapping[str, str] | None = None,
         body: Body | None = None,
     ) -> Iterator[Answer]:
         """The registry's answer, whatever its status; but for a refusal of who asks, which is an error.
@@ -64,6 +65,7 @@ class RegistryClient:
             repository: what it is about.
             push: whether something is written there.
             mounted_from: another repository, of which a blob is to be taken.
+            at_home: more headers that only the registry gets.
             body: what to send; its length stands in ``headers``.
 
         Raises:
@@ -78,7 +80,9 @@ class RegistryClient:
         scopes = _scopes(repository, mounted_from, push=push)
         sent = self._authorization.prepared(scopes, repository)
         for is_last in (False, True):
-            with self.http.request(method, url, headers, leave_origin=True, authorization=sent, body=body) as answer:
+            with self.http.request(
+                method, url, headers, leave_origin=True, authorization=sent, at_home=at_home, body=body
+            ) as answer:
                 if sent:
                     answer.hide(sent.partition(" ")[2])
                 if answer.status not in _DENIED or origin(answer.url) != origin(url):
