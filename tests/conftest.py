@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -20,6 +20,7 @@ from hypothesis import settings
 
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.metadata import Freshness
+from vcm.core.mirrors import Mirror
 from vcm.core.reporter import Reporter
 from vcm.session import Session
 from vcm.settings import Settings, Token
@@ -30,7 +31,7 @@ from vcm.version import VERSION
 settings.register_profile("calm", derandomize=True, deadline=None)
 settings.load_profile("calm")
 
-pytest_plugins = ["tests.loopback", "tests.servers"]
+pytest_plugins = ["tests.loopback", "tests.servers", "tests.tokens"]
 
 TOKEN = "hf_simulatedTokenOfTheTests"
 
@@ -100,8 +101,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
     monkeypatch.setenv("VCM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture
@@ -193,6 +199,9 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
         cancelled: Event | None = None,
         freshness: Freshness = "refresh",
         project: Path | None = None,
+        mirrors: Sequence[Mirror] = (),
+        fallback: bool = True,
+        strict_mirrors: bool = False,
     ) -> Session:
         settings = Settings(
             cache_dir=folder,
@@ -200,6 +209,9 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
             token=Token(token, "HF_TOKEN") if token else None,
             offline=offline,
             hub_cache=Path(os.environ["HF_HOME"], "hub"),
+            mirrors=tuple(mirrors),
+            fallback=fallback,
+            strict_mirrors=strict_mirrors,
         )
         notes = Notes()
         # What tests change on their hub is seen at once; what is said of known answers asks for another freshness.

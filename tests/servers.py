@@ -1,7 +1,7 @@
-"""Servers that others wrote, started on loopback: docker-registry and nginx; and skopeo, which speaks to the first.
+"""Servers that others wrote, started on loopback: docker-registry, nginx, rclone; and skopeo, a client of the first.
 
-They are Debian's (``apt-get install docker-registry nginx-light skopeo``); a test that needs one which is not there is
-skipped, except where VCM_TEST_SERVERS says that all of them are installed.
+They are Debian's (``apt-get install docker-registry nginx-light skopeo``); rclone comes with the tests' own packages. A
+test that needs one which is not there is skipped, except where VCM_TEST_SERVERS says that all of them are installed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,36 +25,45 @@ from tests.conftest import closed_port
 _SECONDS = 20.0
 
 
-def needs(*programs: str) -> pytest.MarkDecorator:
-    """Marks a test that runs only where these programs are installed."""
-    missing = [name for name in programs if program(name) is None]
-    wanted = not os.environ.get("VCM_TEST_SERVERS")
-    return pytest.mark.skipif(bool(missing) and wanted, reason=f"{', '.join(missing)} not installed")
+needs = pytest.mark.servers
+"""Marks a test by the programs that it needs."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what cannot run here, except where it has to."""
+    missing = [name for mark in item.iter_markers("servers") for name in mark.args if program(name) is None]
+    if missing:
+        (pytest.fail if os.environ.get("VCM_TEST_SERVERS") else pytest.skip)(f"{', '.join(missing)} not installed")
 
 
 def program(name: str) -> str | None:
     """Where a program is; those for administrators are not always on the PATH."""
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    own = str(Path(sys.executable).parent)
+    return shutil.which(name) or shutil.which(name, path=f"{own}:/usr/sbin:/sbin")
 
 
 class Process:
     """A server that can be killed and started again at the same address."""
 
-    def __init__(self, command: list[str], port: int, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, command: list[str], port: int, environment: dict[str, str] | None = None, output: Path | None = None
+    ) -> None:
         self.command = command
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._environment = environment
+        self._output = output or Path(os.devnull)
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        self.process = subprocess.Popen(
-            self.command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=None if self._environment is None else {**os.environ, **self._environment},
-        )
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                env=None if self._environment is None else {**os.environ, **self._environment},
+            )
         deadline = time.monotonic() + _SECONDS
         while True:
             try:
@@ -86,13 +96,17 @@ class Registry(Process):
     Attributes:
         folder: where it keeps its blobs.
         host: what stands behind ``oci://``.
+        log: where it writes a line for each request, if it is ``logged``.
     """
 
-    def __init__(self, folder: Path, *, token_realm: str | None = None, certificate: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, token_realm: str | None = None, certificate: Path | None = None, logged: bool = False
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         port = closed_port()
         self.host = f"127.0.0.1:{port}"
+        self.log = folder / "access.log"
         auth = ""
         if token_realm:
             auth = f"""
@@ -107,12 +121,12 @@ auth:
         config.write_text(
             f"""
 version: 0.1
-log: {{ level: error, accesslog: {{ disabled: true }} }}
+log: {{ level: error, accesslog: {{ disabled: {str(not logged).lower()} }} }}
 storage: {{ filesystem: {{ rootdirectory: {folder}/data }}, delete: {{ enabled: true }} }}
 http: {{ addr: "{self.host}", secret: of-the-tests }}
 {auth}"""
         )
-        super().__init__([str(program("docker-registry")), "serve", str(config)], port)
+        super().__init__([str(program("docker-registry")), "serve", str(config)], port, output=self.log)
 
     def blob(self, sha256: str) -> Path:
         """The file in which it keeps a blob."""
@@ -153,6 +167,33 @@ http {{
         )
 
 
+class Bucket(Process):
+    """A bucket behind S3's signatures, ``rclone serve s3`` over a folder, with rclone as its client.
+
+    Attributes:
+        folder: the bucket's objects, as files.
+        configuration: rclone's own, in which the remote ``bucket`` is this one.
+    """
+
+    NAME = "models"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "buckets" / self.NAME
+        self.folder.mkdir(parents=True)
+        port = closed_port()
+        self.configuration = folder / "rclone.conf"
+        self.configuration.write_text(
+            "[bucket]\ntype = s3\nprovider = Rclone\naccess_key_id = of-the-tests\nsecret_access_key = kept-secret\n"
+            f"endpoint = http://127.0.0.1:{port}\nuse_multipart_uploads = false\n"
+        )
+        served = ["--auth-key", "of-the-tests,kept-secret", "--addr", f"127.0.0.1:{port}", str(self.folder.parent)]
+        super().__init__([str(program("rclone")), "serve", "s3", "--config", str(self.configuration), *served], port)
+
+    def rclone(self, *arguments: str) -> list[str]:
+        """A command line of rclone that knows the bucket."""
+        return [str(program("rclone")), "--config", str(self.configuration), *arguments]
+
+
 def skopeo(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run skopeo, against registries without TLS and without a policy file of the machine."""
     command = [str(program("skopeo")), "--insecure-policy", *arguments]
@@ -173,6 +214,14 @@ def stopped_at_the_end(*made: Process) -> Iterator[None]:
 def registry(tmp_path: Path) -> Iterator[Registry]:
     """A docker-registry that anybody may push to."""
     server = Registry(tmp_path / "registry")
+    with stopped_at_the_end(server):
+        yield server
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Bucket]:
+    """An empty bucket that only who signs may read or write."""
+    server = Bucket(tmp_path / "bucket")
     with stopped_at_the_end(server):
         yield server
 

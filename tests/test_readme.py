@@ -22,6 +22,7 @@ from vcm.core.fields import Document, Table
 from vcm.core.findings import Finding
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import Requirement, parse_manifest
+from vcm.core.mirror_config import mirror_address, parse_user_configuration
 from vcm.detectors.kinds import find_kind
 from vcm.errors import ConfigError
 from vcm.testing import HubSimulator
@@ -54,8 +55,13 @@ def test_no_block_is_forgotten() -> None:
         "vcm run -- python program.py",
         "[models.minilm]",
         "[models.profanity]",
+        "push = true",
         "vcm.gate()",
-        "vcm sync --locked",
+        "refuse if it does not fit",
+        "[[mirror]]",
+        "vcm push registry",
+        "--no-origin",
+        "vcm bundle",
         "vcm run",
         "vcm import",
         "vcm outdated",
@@ -118,7 +124,7 @@ def test_the_five_minutes(
     assert sorted(path.name for path in folder.iterdir()) == sorted(files)
 
     shutil.rmtree(cache)
-    assert vcm(*shlex.split(block("sh", "vcm sync --locked"), comments=True)[1:]).code == 0
+    assert vcm(*shlex.split(block("sh", "refuse if it does not fit"), comments=True)[1:]).code == 0
     hub.clear_requests()
     assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"
     assert hub.requests == []
@@ -219,8 +225,23 @@ def test_the_manifest_in_full_has_every_key_and_is_one() -> None:
     assert [model.name for model in manifest.models] == ["frames", "whisper", "profanity"]
     keys = {each.name.replace("_", "-") for each in fields(Requirement)} - {"name"}
     assert {key for key in keys if re.search(rf"^{key} = ", text, re.MULTILINE)} == keys
+    assert manifest.origin_fallback is False
     for value in (manifest, manifest.policy):
-        assert all(getattr(value, each.name) for each in fields(value))
+        assert all(getattr(value, each.name) for each in fields(value) if each.name != "origin_fallback")
+
+
+def test_the_users_own_configuration_is_one() -> None:
+    found = parse_user_configuration(block("toml", "push = true").encode(), file_name="config.toml")
+    registry, p2p = found.mirrors
+    assert (registry.name, registry.push, list(registry.headers)) == ("registry", True, ["Authorization"])
+    assert (p2p.name, bool(p2p.proxy), len(p2p.headers)) == ("p2p", True, 1)
+    assert (found.fallback, found.endpoint) == (True, "https://hub.corp")
+
+
+def test_every_address_of_a_mirror_is_one() -> None:
+    table = REFERENCE.partition("\n| `url` |")[2].partition("\n\n")[0]
+    addresses = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    assert [mirror_address(each)[1] for each in addresses] == [None] * 4
 
 
 def test_every_kind_of_detector_and_option_is_in_the_tables_and_exists() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import requests
 
 from tests.servers import needs, skopeo
@@ -29,3 +31,11 @@ def test_nginx_serves_ranges_of_a_folder(nginx, tmp_path):
     answer = requests.get(f"{server.url}/blob", headers={"Range": "bytes=2-4"}, timeout=10)
     assert (answer.status_code, answer.content) == (206, b"234")
     assert server.log.read_text() == "206 3 GET /blob bytes=2-4\n"
+
+
+@needs("rclone")
+def test_a_bucket_answers_only_who_signs(bucket, tmp_path):
+    (tmp_path / "blob").write_bytes(b"0123456789")
+    subprocess.run(bucket.rclone("copy", str(tmp_path / "blob"), "bucket:models/a"), check=True)
+    assert (bucket.folder / "a" / "blob").read_bytes() == b"0123456789"
+    assert requests.get(f"{bucket.url}/models/a/blob", timeout=10).status_code >= 400

@@ -10,7 +10,7 @@ from threading import Event
 from threading import Lock as ThreadLock
 from typing import TYPE_CHECKING, Self
 
-from vcm.core.lock import Lock, LockedFile, LockedModel, staleness
+from vcm.core.lock import Lock, LockedModel, staleness
 from vcm.core.manifest import Manifest, Requirement
 from vcm.core.plan import Plan, SnapshotState
 from vcm.core.policy import is_undecided, refuse_violations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from vcm.core.metadata import Freshness
     from vcm.core.outdated import News
     from vcm.core.upstream import Confirmation
-    from vcm.hub.client import HubClient
+    from vcm.install.fetching import Fetcher
     from vcm.install.nearby import Nearby
     from vcm.install.syncing import Installer, Synced
-    from vcm.install.transfer import Transfer
+    from vcm.resolve.connections import Connections
 
 
 @record(frozen=True)
@@ -85,32 +85,14 @@ class Session:
         self.use = StoreUse(self.store, project, self.cancelled, self.reporter.notice)
 
     @cached_property
-    def _client_and_transfer(self) -> tuple[HubClient, Transfer]:
-        from vcm.install.transfer import Transfer
-        from vcm.resolve.connecting import connect
+    def _connections(self) -> Connections:
+        from vcm.resolve.connections import Connections
 
-        settings = self.settings
-        if settings.withheld_token and not settings.offline:
-            self.reporter.notice(
-                f"the token in {settings.withheld_token} is not sent to {settings.endpoint}, which only models.toml "
-                f"names; if you trust it, set HF_ENDPOINT={settings.endpoint}"
-            )
+        return Connections(self.settings, self.store.blobs, self.reporter, self.cancelled, self._sleep, self.freshness)
 
-        def wait(seconds: float, _: str) -> None:
-            self._sleep(seconds)
-
-        client = connect(
-            settings,
-            reporter=self.reporter,
-            cancelled=self.cancelled,
-            sleep=self._sleep,
-            freshness=self.freshness,
-        )
-        return client, Transfer(self.store.blobs, client, self.reporter, wait, self.cancelled)
-
-    def _connect(self) -> tuple[HubClient, Transfer]:
+    def _connect(self) -> Connections:
         with self._connecting:
-            return self._client_and_transfer
+            return self._connections
 
     def __enter__(self) -> Self:
         return self
@@ -121,8 +103,8 @@ class Session:
     def close(self) -> None:
         """Close the connections, if there are any, and let go of the store."""
         self.use.let_go()
-        if "_client_and_transfer" in self.__dict__:
-            self._client_and_transfer[0].http.close()
+        if "_connections" in self.__dict__:
+            self._connections.close()
 
     def resolve(
         self,
@@ -175,10 +157,10 @@ class Session:
             from vcm.store.hub_cache import HubCache
 
             self.use.hold()
-            client, transfer = self._connect()
+            connections = self._connect()
             resolver = Resolver(
-                client.revalidating() if upgrade else client,
-                transfer,
+                connections.client.revalidating() if upgrade else connections.client,
+                connections.transfer,
                 self.store,
                 HubCache(self.settings.hub_cache),
                 self.reporter,
@@ -214,7 +196,7 @@ class Session:
             LockError: the lock is missing or stale, and may not be made anew.
             VcmError: a model cannot be locked.
         """
-        if locked:
+        if locked or not self.settings.fallback:
             lock = project.fitting_lock(manifest)
             refuse_violations(manifest.policy, lock.models, time.time())
             return Locking(lock, lock)
@@ -235,7 +217,7 @@ class Session:
         Args:
             plan: what has to happen.
             headroom: free space must be this many times what is still to fetch.
-            folders: where to look for bytes first.
+            folders: where to look for bytes first; bundles, too.
             whole: whether these are all models that the project uses here.
 
         Raises:
@@ -247,8 +229,8 @@ class Session:
         nearby = self._nearby(folders) if folders else None
         installer = Installer(
             self.store,
-            transfer=None if self.settings.offline else lambda: self._connect()[1],
-            file_url=self._file_url,
+            fetcher=self._fetcher(),
+            without_origin=self._without_origin,
             reporter=self.reporter,
             nearby=lambda: nearby or self._nearby(()),
             cancelled=self.cancelled,
@@ -270,6 +252,28 @@ class Session:
             raise
         self._tell_prunable([answer.error for answer in answers if isinstance(answer.error, DiskSpaceError)])
         return answers
+
+    @property
+    def _without_origin(self) -> str:
+        """Why no file's origin may be asked, as the end of a sentence; empty where it may."""
+        from vcm.install.wanted import NO_ORIGIN, OFFLINE
+
+        if self.settings.offline:
+            return OFFLINE
+        return "" if self.settings.fallback else NO_ORIGIN
+
+    def _fetcher(self) -> Callable[[], Fetcher] | None:
+        """What brings locked files here, made when the first of them is wanted; None where nobody may be asked."""
+        reason, offline = self._without_origin, self.settings.offline
+        if reason and not any(each.kind == "file" or not offline for each in self.settings.mirrors):
+            return None
+
+        def make() -> Fetcher:
+            # Whichever thread is the first; the others wait for what it makes.
+            with self._connecting:
+                return self._connections.fetcher(reason)
+
+        return make
 
     def _carry_out(self, installer: Installer, plan: Plan, headroom: float) -> list[Synced]:
         plan = self._as_it_is_now(plan)
@@ -323,7 +327,7 @@ class Session:
         from vcm.resolve.outdated import find_news
         from vcm.store.notices import write_notices
 
-        news = find_news(self._connect()[0], models, manifest, self.cancelled)
+        news = find_news(self._connect().client, models, manifest, self.cancelled)
         told = [each for each in news if each.error is None and each.model.repo and each.model.commit]
         known = {(each.model.repo or "", each.model.commit or ""): each.notices for each in told}
         write_notices(self.store.root, self.settings.endpoint, known)
@@ -337,7 +341,7 @@ class Session:
         """
         from vcm.resolve.upstream import confirm
 
-        client, _ = self._connect()
+        client = self._connect().client
         client.http.check_online()
 
         def wait(seconds: float, reason: str) -> None:
@@ -345,12 +349,6 @@ class Session:
             self._sleep(seconds)
 
         return confirm(client.revalidating(), models, wait, self.cancelled)
-
-    def _file_url(self, model: LockedModel, file: LockedFile) -> str:
-        if model.url is not None:
-            return model.url
-        assert model.repo is not None and model.commit is not None
-        return self._connect()[0].file_url(model.repo, model.commit, file.path)
 
 
 def _unchanged(

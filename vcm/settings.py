@@ -1,28 +1,33 @@
 """Settings: the one reader of the environment. Everything below gets plain values.
 
-Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
+Honoured: VCM_CACHE_DIR, VCM_OFFLINE, VCM_PROJECT, VCM_MIRRORS, and as users of the Hub expect HF_ENDPOINT, HF_TOKEN,
 HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HUB_OFFLINE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE,
-SSL_CERT_FILE, and NO_COLOR. The proxy variables are read by requests, per address. What the environment says to a
-program that is started on the locked models stands here, too.
+SSL_CERT_FILE, and NO_COLOR; as users of podman and docker expect REGISTRY_AUTH_FILE and DOCKER_CONFIG. The proxy
+variables are read by requests, per address. The user's own configuration, config.toml in vcm's folder for such files,
+is read here, and what the environment says to a program that is started on the locked models stands here, too.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
 from vcm.core import names
 from vcm.core.records import record
+from vcm.core.wording import byte_count, system_reason
 from vcm.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vcm.core.mirror_config import UserConfiguration
     from vcm.core.mirrors import Mirror
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+_LARGEST_CONFIGURATION = 1 << 20  # bytes
 _OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "LLAMA_ARG_OFFLINE")
 _OTHER_CACHES = (
     "TRANSFORMERS_CACHE",
@@ -69,6 +74,7 @@ class Settings:
         hub_cache: the Hugging Face cache of this machine, which may not exist; None where none shall be looked at.
         mirrors: who is asked for a locked file's bytes before the hub, in this order.
         fallback: whether the hub, or a url's own server, is asked for what no mirror has.
+        strict_mirrors: whether it is an error when a mirror sends wrong bytes, although another source may do better.
     """
 
     cache_dir: Path
@@ -80,28 +86,34 @@ class Settings:
     hub_cache: Path | None = None
     mirrors: tuple[Mirror, ...] = ()
     fallback: bool = True
+    strict_mirrors: bool = False
 
 
-def read_settings(
+def read_settings(  # noqa: PLR0913  (all go by name)
     *,
     environ: Mapping[str, str] | None = None,
     cache_dir: str | Path | None = None,
     offline: bool = False,
     manifest_endpoint: str | None = None,
     manifest_cache_dir: str | None = None,
+    manifest_mirrors: tuple[Mirror, ...] = (),
+    manifest_fallback: bool = True,
     project_dir: Path | None = None,
 ) -> Settings:
-    """The settings in force; arguments win over the environment, the environment over the manifest.
+    """The settings in force: arguments, the environment, the manifest, the user's own configuration, in this order.
+
+    Mirrors are those that VCM_MIRRORS names; else the user's own, and behind them the manifest's.
 
     Raises:
-        ConfigError: a variable holds something that cannot be used.
+        ConfigError: a variable, or the user's own configuration, holds something that cannot be used.
     """
     environ = os.environ if environ is None else environ
-    chosen = _endpoint(environ)
-    endpoint = chosen or manifest_endpoint or DEFAULT_ENDPOINT
+    own = _user_configuration(environ)
+    chosen, own_endpoint = _endpoint(environ), own.endpoint if own else None
+    endpoint = chosen or manifest_endpoint or own_endpoint or DEFAULT_ENDPOINT
     token = _token(environ)
     # A models.toml may come from a stranger: an endpoint that only it names gets no token.
-    trusted = endpoint in (chosen, DEFAULT_ENDPOINT)
+    trusted = endpoint in (chosen, own_endpoint, DEFAULT_ENDPOINT)
     return Settings(
         cache_dir=cache_folder(
             argument=cache_dir, manifest=manifest_cache_dir, project_dir=project_dir, environ=environ
@@ -112,22 +124,92 @@ def read_settings(
         offline=offline or _truthy(environ, "VCM_OFFLINE") or _truthy(environ, "HF_HUB_OFFLINE"),
         ca_bundle=_first(environ, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
         hub_cache=_hub_cache(environ),
+        mirrors=_mirrors(environ, own.mirrors if own else (), manifest_mirrors),
+        fallback=manifest_fallback and (own is None or own.fallback),
     )
 
 
 def hub_endpoint(manifest: str | None, environ: Mapping[str, str] | None = None) -> str:
-    """The hub's base address: HF_ENDPOINT, what the manifest says, or the Hub itself.
+    """The hub's base address: HF_ENDPOINT, what the manifest or the user's own configuration says, or the Hub itself.
 
     Raises:
-        ConfigError: HF_ENDPOINT holds no address.
+        ConfigError: HF_ENDPOINT holds no address, or the configuration cannot be used.
     """
-    return _endpoint(os.environ if environ is None else environ) or manifest or DEFAULT_ENDPOINT
+    environ = os.environ if environ is None else environ
+    chosen = _endpoint(environ) or manifest
+    if chosen:
+        return chosen
+    own = _user_configuration(environ)
+    return (own.endpoint if own else None) or DEFAULT_ENDPOINT
+
+
+def _mirrors(environ: Mapping[str, str], own: tuple[Mirror, ...], projects: tuple[Mirror, ...]) -> tuple[Mirror, ...]:
+    named = environ.get("VCM_MIRRORS", "").strip()
+    if not (named or (own and projects)):
+        return own or projects
+
+    from vcm.core.mirror_config import merged, parse_addresses
+
+    return parse_addresses(named) if named else merged(own, projects)
+
+
+def user_configuration_path(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the user's own configuration is, if there is one."""
+    environ = os.environ if environ is None else environ
+    # As for the cache: to say the same, platformdirs would take longer than a gate.
+    if sys.platform == "linux" and "ANDROID_ROOT" not in os.environ:
+        chosen, home = environ.get("XDG_CONFIG_HOME", ""), environ.get("HOME", "")
+        if chosen.startswith("/"):
+            return Path(chosen, "vcm", "config.toml")
+        if home.startswith("/") and not chosen:
+            return Path(home, ".config", "vcm", "config.toml")
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("vcm", appauthor=False), "config.toml")
+
+
+def _user_configuration(environ: Mapping[str, str]) -> UserConfiguration | None:
+    path = user_configuration_path(environ)
+    try:
+        status = path.stat()
+        # Opening a pipe would wait for ever, and a device may have no end.
+        data = path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_CONFIGURATION else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(path, system_reason(error)) from error
+    if data is None:
+        raise _unreadable(path, f"no regular file of at most {byte_count(_LARGEST_CONFIGURATION)}")
+
+    from vcm.core.mirror_config import parse_user_configuration
+
+    return parse_user_configuration(data, file_name=str(path))
+
+
+def _unreadable(path: Path, reason: str) -> ConfigError:
+    return ConfigError(f"cannot read {path}: {reason}", hint="check that it is a file you may read, or remove it")
 
 
 def project_folder(environ: Mapping[str, str] | None = None) -> Path | None:
     """The project's folder that VCM_PROJECT names."""
     text = (os.environ if environ is None else environ).get("VCM_PROJECT")
     return Path.cwd() / _expanded(text) if text else None
+
+
+def registry_credential_files(environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """Where docker and podman keep the credentials of OCI registries; the first that knows a registry counts.
+
+    containers-auth.json(5), and https://docs.docker.com/reference/cli/docker/#configuration-files.
+    """
+    environ = os.environ if environ is None else environ
+    named, runtime = environ.get("REGISTRY_AUTH_FILE"), environ.get("XDG_RUNTIME_DIR")
+    places = [
+        *([named] if named else []),
+        *([os.path.join(runtime, "containers/auth.json")] if runtime else []),  # noqa: PTH118
+        os.path.join(environ.get("XDG_CONFIG_HOME") or "~/.config", "containers/auth.json"),  # noqa: PTH118
+        os.path.join(environ.get("DOCKER_CONFIG") or "~/.docker", "config.json"),  # noqa: PTH118
+    ]
+    return tuple(dict.fromkeys(Path.cwd() / _expanded(place) for place in places))
 
 
 def program_environment(hub: Path, project: Path, cache_dir: Path) -> dict[str, str | None]:

@@ -188,7 +188,7 @@ def test_a_dry_run_tells_what_may_come_from_where(manifest, hub, hf_repo, vcm, c
     )
     document = json.loads(vcm("sync", "--dry-run", "--from", stick, "--json").out)
     assert document["bytes_to_fetch"] == 10_000
-    assert document["bytes_supplied"] == {"store": 0, "hub_cache": 1000, "folders": 2000, "partial": 1234}
+    assert document["bytes_supplied"] == {"store": 0, "hub_cache": 1000, "bundles": 0, "folders": 2000, "partial": 1234}
     assert vcm("sync", "--dry-run", "--frozen", "--from", stick).out == result.out
     assert listing(cache) == before
     assert len(hub.requests) == requests
@@ -199,7 +199,9 @@ def test_a_dry_run_tells_what_may_come_from_where(manifest, hub, hf_repo, vcm, c
 def test_a_dry_run_refuses_a_folder_that_is_none(locked, vcm, tmp_path):
     result = vcm("sync", "--dry-run", "--from", tmp_path / "none")
     assert (result.code, result.out) == (2, "")
-    assert result.err.endswith("none: no such folder\nhint: name a folder that holds the files\n")
+    assert result.err.endswith(
+        "none: no such folder or bundle\nhint: name a folder that holds the files, or what vcm bundle has written\n"
+    )
 
 
 # Beside the official client

@@ -64,7 +64,7 @@ BAD_MANIFESTS: dict[str, tuple[bytes, str, str]] = {
     "unknown table": (
         b'[modles.frames]\nrepo = "acme/frames"\n',
         'models.toml:1: modles: unknown key, did you mean "models"?',
-        "allowed here: project, models, hub, cache, pipeline, policy",
+        "allowed here: project, models, hub, cache, pipeline, policy, mirror, origin",
     ),
     "repo is a number": (
         b"[models.frames]\nrepo = 7\n",
@@ -759,7 +759,7 @@ def test_a_failed_add_leaves_nothing(project, vcm, hub, frames, listing, cache):
         (["show", "frames"], 'no model "frames" in models.toml'),
         (["lock", "--upgrade-model", "frames"], 'no model "frames" in models.toml'),
         (["sync", "--group", "audio"], 'no model is in a group "audio"'),
-        (["sync", "--from", "nowhere"], "--from nowhere: no such folder"),
+        (["sync", "--from", "nowhere"], "--from nowhere: no such folder or bundle"),
         (["check", "--group", "audio"], 'no model is in a group "audio"'),
     ],
 )
@@ -852,7 +852,7 @@ def test_offline(locked, vcm, hub, listing, project, cache):
         "Installed 0 models: 0 B fetched\n ! frames  123456789012  failed\n",
         (
             "error: frames/model.safetensors: not in the store, and this run is offline (4.1 kB)\n"
-            "hint: run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it\n"
+            "hint: run vcm sync where the hub can be reached, or vcm sync --from with a bundle or folder that has it\n"
         ),
     )
     locked.unlink()

@@ -185,7 +185,7 @@ def test_without_a_network_it_says_what_could_not_be_had(layout, snapshot, vcm, 
     assert result.err.endswith(
         "error: deep: 2 files are not in the store, and this run is offline: onnx/a.onnx (5.0 kB) and onnx/b.onnx "
         "(6.0 kB)\n"
-        "hint: run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it\n"
+        "hint: run vcm sync where the hub can be reached, or vcm sync --from with a bundle or folder that has it\n"
     )
     assert hub.requests == []
     # What is not what the lock says is not left standing.

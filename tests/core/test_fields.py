@@ -35,6 +35,9 @@ name = "first"
 name = "second"
 files = []
 
+[model.inner]
+name = "below the second"
+
 [[ other."x" ]]
 name = "third"
 """
@@ -60,7 +63,8 @@ name = "third"
         (("model", 1), 24),
         (("model", 1, "name"), 25),
         (("model", 1, "files"), 26),
-        (("other", "x", 0, "name"), 29),
+        (("model", 1, "inner", "name"), 29),
+        (("other", "x", 0, "name"), 32),
     ],
 )
 def test_the_line_of_a_key(key, line):

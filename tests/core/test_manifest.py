@@ -262,13 +262,13 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         "unknown top key",
         "[hub]\n[model]\n",
         'models.toml:2: model: unknown key, did you mean "models"?',
-        "allowed here: project, models, hub, cache, pipeline, policy",
+        "allowed here: project, models, hub, cache, pipeline, policy, mirror, origin",
     ),
     (
         "unknown top key that is near nothing",
         "zzz = 1\n",
         "models.toml:1: zzz: unknown key",
-        "allowed here: project, models, hub, cache, pipeline, policy",
+        "allowed here: project, models, hub, cache, pipeline, policy, mirror, origin",
     ),
     (
         "unknown key of a model",

@@ -27,6 +27,10 @@ size = 4096
 follow=false
 url = "https://example.com/a#b"
 checksum = ""
+[[mirror]]
+name = "rack"
+[[mirror]] # another
+name = "hall"
 [pipeline]
 """
 # Pieces of lines, whole and broken; what they make together is mostly TOML, and sometimes only nearly.
@@ -56,6 +60,8 @@ LINES = [
     "[a]",
     "[a.b]",
     "[b]",
+    "[[a]]",
+    "[[b]]",
     "a = 1",
     'b = "x"',
     'c = ["x", "y"]',
@@ -75,6 +81,7 @@ def test_a_plain_manifest():
     assert read == tomllib.loads(PLAIN)
     assert read["models"]["frames"]["include"] == ["*.onnx", "it's, [all] # in here", "*.json"]
     assert list(read["models"]) == ["frames", "2-b_c"]
+    assert read["mirror"] == [{"name": "rack"}, {"name": "hall"}]
 
 
 @given(st.lists(PIECES, max_size=30).map("".join) | st.text(printable, max_size=60))
@@ -102,7 +109,13 @@ def test_it_gives_what_tomllib_gives_or_nothing(text):
             "a = 1\na = 2",
             "[a]\n[a]",
             "[a.b.c]",
-            "[[a]]",
+            "[[a.b]]",
+            "a = []\n[[a]]",
+            'a = ["x"]\n[[a]]',
+            "[a]\n[[a]]",
+            "[[a]]\n[a]",
+            "[[a]]\n[a.b]",
+            "[[a]",
             "a = 01",
             "a = 1.5",
             "a =",

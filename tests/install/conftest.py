@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Notes
 from vcm.http.client import Address, HttpClient
 from vcm.hub.client import HubClient
+from vcm.install.origin import Origin
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.store.blobs import BlobStore
@@ -71,7 +72,7 @@ def fetching(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Fetching]
 
         client = HubClient(http, address, token_source="HF_TOKEN" if token else None, wait=wait)
         blobs, notes = BlobStore(folder), Notes()
-        new = Fetching(Transfer(blobs, client, notes, wait, cancelled), client, blobs, notes)
+        new = Fetching(Transfer(blobs, Origin(lambda: client), notes, wait, cancelled), client, blobs, notes)
         return new
 
     yield make

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.conftest import TOKEN
 from tests.install.conftest import wanted_file
 from vcm.errors import ModelChecksumError, ModelDownloadError, RegistryError
-from vcm.install import transfer
+from vcm.install import receiving
 from vcm.install.ahead import ReadAhead, Segment
 from vcm.install.hashing import Buffers, Hashing
 from vcm.install.wanted import WantedFile
@@ -31,9 +31,9 @@ SLOW = Fault(origin="cdn", rate=500_000)
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(transfer, "_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(transfer, "_WORTH_READING_AHEAD", 500_000)
-    monkeypatch.setattr(transfer, "SEGMENT", PIECE)
+    monkeypatch.setattr(receiving, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(receiving, "_WORTH_READING_AHEAD", 500_000)
+    monkeypatch.setattr(receiving, "SEGMENT", PIECE)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_token_stays_with_the_hub(hub, fetching, wanted):
 
 
 def test_a_fast_connection_stays_alone(hub, fetching, wanted, monkeypatch):
-    monkeypatch.setattr(transfer, "_FAST", 1)
+    monkeypatch.setattr(receiving, "_FAST", 1)
     made = fetching()
     made.transfer.fetch(wanted)
     assert ranges(hub) == [""]

@@ -15,7 +15,7 @@ from tests.conftest import TOKEN
 from tests.install.conftest import wanted_file
 from vcm.errors import DiskSpaceError
 from vcm.http.faults import NetworkFaultError
-from vcm.install import transfer
+from vcm.install import receiving
 from vcm.install.ahead import BUFFERS, ReadAhead, Segment
 from vcm.install.hashing import Buffers
 from vcm.install.wanted import WantedFile
@@ -30,10 +30,10 @@ SECONDS = 30.0
 @pytest.fixture
 def eager(monkeypatch):
     """Any file is read ahead, in small pieces."""
-    monkeypatch.setattr(transfer, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(transfer, "_FAST", 1 << 60)
-    monkeypatch.setattr(transfer, "_WORTH_READING_AHEAD", 1)
-    monkeypatch.setattr(transfer, "SEGMENT", PIECE)
+    monkeypatch.setattr(receiving, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(receiving, "_FAST", 1 << 60)
+    monkeypatch.setattr(receiving, "_WORTH_READING_AHEAD", 1)
+    monkeypatch.setattr(receiving, "SEGMENT", PIECE)
 
 
 @pytest.fixture

@@ -51,15 +51,12 @@ def test_files_are_found_by_size_and_the_likeliest_come_first(stick, nearby):
     assert nearby(size=5) == []
 
 
-@pytest.mark.parametrize("kind", ["missing", "file"])
-def test_what_is_no_folder_is_said(stick, kind, nearby):
+def test_what_is_neither_folder_nor_bundle_is_said(stick, nearby):
     path = stick / "x"
-    if kind == "file":
-        path.write_bytes(b"")
     with pytest.raises(ConfigError) as caught:
         nearby(stick, path, size=1)
-    assert str(caught.value) == f"--from {path}: no such folder"
-    assert caught.value.hint == "name a folder that holds the files"
+    assert str(caught.value) == f"--from {path}: no such folder or bundle"
+    assert caught.value.hint == "name a folder that holds the files, or what vcm bundle has written"
     assert caught.value.exit_code == 2
 
 

@@ -299,7 +299,7 @@ def test_offline_and_not_there(hub, locked, install):
             "shared.safetensors (5.0 kB)"
         )
         assert error.hint == (
-            "run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it"
+            "run vcm sync where the hub can be reached, or vcm sync --from with a bundle or folder that has it"
         )
     assert hub.requests == []
 

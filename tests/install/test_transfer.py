@@ -37,6 +37,7 @@ from vcm.errors import (
 )
 from vcm.http.client import Address, HttpClient
 from vcm.hub.client import HubClient
+from vcm.install.origin import Origin
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.store.blobs import BlobStore
@@ -607,6 +608,7 @@ from pathlib import Path
 from vcm.core.reporter import Reporter
 from vcm.hub.client import HubClient
 from vcm.http.client import Address, HttpClient
+from vcm.install.origin import Origin
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import WantedFile
 from vcm.store.blobs import BlobStore
@@ -614,7 +616,7 @@ from vcm.store.blobs import BlobStore
 endpoint, folder, wanted = sys.argv[1], sys.argv[2], WantedFile(**json.loads(sys.argv[3]))
 address = Address(endpoint)
 client = HubClient(HttpClient(address), address, token_source=None, wait=lambda *_: None)
-transfer = Transfer(BlobStore(Path(folder)), client, Reporter(), lambda *_: None)
+transfer = Transfer(BlobStore(Path(folder)), Origin(lambda: client), Reporter(), lambda *_: None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 fetched = transfer.fetch(wanted)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -737,7 +739,7 @@ def directly(hub: HubSimulator, folder: Path) -> tuple[Transfer, HttpClient]:
     address = Address(hub.endpoint)
     http = HttpClient(address)
     client = HubClient(http, address, token_source=None, wait=lambda *_: None)
-    return Transfer(BlobStore(folder), client, Reporter(), lambda *_: None), http
+    return Transfer(BlobStore(folder), Origin(lambda: client), Reporter(), lambda *_: None), http
 
 
 def test_a_folder_in_the_way_of_a_partial_file(fetching, wanted):

@@ -361,7 +361,7 @@ def test_private_by_now(repo, locked):
 def test_gone_while_an_older_answer_still_knows_it(hub, repo, locked, session):
     later = locked()
     repo.commit({"config.json": b"{1}"})
-    session()._connect()[0].info("acme/m", None)
+    session()._connect().client.info("acme/m", None)
     hub.remove("acme/m")
     assert kinds(only(later(freshness="normal"))) == ["gone"]
 

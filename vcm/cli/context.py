@@ -90,18 +90,39 @@ def open_reporter() -> Reporter:
 
 
 def open_session(
-    project: Project, manifest: Manifest | None, freshness: Freshness = "normal", *, cache_dir: Path | None = None
+    project: Project,
+    manifest: Manifest | None,
+    freshness: Freshness = "normal",
+    *,
+    cache_dir: Path | None = None,
+    no_origin: bool = False,
+    strict_mirrors: bool = False,
 ) -> Session:
-    """A session with this run's settings, for commands that may fetch; ``cache_dir``: over this store."""
+    """A session with this run's settings, for commands that may fetch.
+
+    Args:
+        project: which one.
+        manifest: says where the hub and the store are, where nobody else does.
+        freshness: which answers of the hub do that are known already.
+        cache_dir: over this store.
+        no_origin: whether the hub is not asked, whatever the settings say.
+        strict_mirrors: whether a mirror that sends wrong bytes is an error.
+    """
     from vcm.session import Session
 
     settings = read_settings(
         cache_dir=cache_dir or _options.cache_dir,
         offline=_options.offline,
         manifest_endpoint=manifest.endpoint if manifest else None,
+        manifest_mirrors=manifest.mirrors if manifest else (),
+        manifest_fallback=manifest.origin_fallback if manifest else True,
         manifest_cache_dir=manifest.cache_dir if manifest else None,
         project_dir=project.folder,
     )
+    if no_origin or strict_mirrors:
+        from dataclasses import replace
+
+        settings = replace(settings, fallback=settings.fallback and not no_origin, strict_mirrors=strict_mirrors)
     return Session(settings, open_reporter(), Event(), freshness=freshness, project=project.folder)
 
 

@@ -41,11 +41,16 @@ COMMANDS = {
     "outdated": "upstream",
     "diff": "upstream",
     "cache": "cache",
+    "push": "pushing",
+    "mirror": "mirrors",
+    "bundle": "bundling",
     "serve": "serving",
     "demo": "demo",
 }
 # Those that fetch nothing, unless such an option makes them.
-_LOCAL = frozenset({"init", "check", "verify", "list", "show", "path", "run", "analyze", "cache", "serve"})
+_LOCAL = frozenset(
+    {"init", "check", "verify", "list", "show", "path", "run", "analyze", "cache", "mirror", "push", "bundle", "serve"}
+)
 _FETCHING = ("download_models", "repair")
 _registered: dict[str, typer.Typer] = {}
 

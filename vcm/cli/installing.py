@@ -34,7 +34,7 @@ def carry_out(
         session: whose store and hub to use.
         manifest: tells which models are optional; without one, none is.
         models: what to install.
-        folders: where to look for bytes first.
+        folders: where to look for bytes first; bundles, too.
         skipped: locked models that are not for this machine, or in no group that was asked for.
         asked_hub: whether locking has used the network before.
         whole: whether these are all models that the project uses here.
@@ -50,7 +50,7 @@ def carry_out(
     optional = {model.name for model in manifest.models if model.optional} if manifest else set()
     errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
     if json:
-        output.print_json(output.sync_document(answers), errors)
+        output.print_json(output.sync_document(answers, [each.name for each in session.settings.mirrors]), errors)
     else:
         output.print_sync(answers, asked_hub=asked_hub, seconds=seconds)
     _print_failures(answers, optional)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _ERRORS_SHOWN = 10
 _LEAST_COLUMN = 12
 _WORTH_TIMING = 1_000_000  # bytes: fewer say nothing about the speed
+_ORIGIN = "origin"
 MARKS = {"added": "+", "changed": "~", "removed": "-"}
 """How what came, went or became another is marked in front of its line."""
 
@@ -181,8 +182,8 @@ def _small_files(locking: Locking) -> str:
     return f" (small files: {', '.join(parts)})" if parts else ""
 
 
-def sync_document(answers: Sequence[Synced]) -> dict[str, Any]:
-    """The JSON answer of ``sync``."""
+def sync_document(answers: Sequence[Synced], mirrors: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON answer of ``sync``; where there are mirrors, with what came from each of them."""
     models = []
     for answer in answers:
         entry = {
@@ -199,7 +200,17 @@ def sync_document(answers: Sequence[Synced]) -> dict[str, Any]:
         "models": models,
         "bytes_fetched": sum(answer.bytes_fetched for answer in answers),
         "bytes_reused": sum(answer.bytes_reused for answer in answers),
+        **({"sources": {**dict.fromkeys([*mirrors, _ORIGIN], 0), **_supplied(answers)}} if mirrors else {}),
     }
+
+
+def _supplied(answers: Iterable[Synced]) -> dict[str, int]:
+    """By source, how many bytes came from there."""
+    supplied: dict[str, int] = {}
+    for answer in answers:
+        for mirror, count in answer.supplied.items():
+            supplied[mirror or _ORIGIN] = supplied.get(mirror or _ORIGIN, 0) + count
+    return supplied
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -253,8 +264,12 @@ def print_sync(answers: Sequence[Synced], *, asked_hub: bool, seconds: float) ->
         return
     fetched, reused = (sum(getattr(answer, key) for answer in done) for key in ("bytes_fetched", "bytes_reused"))
     kept = f", {byte_count(reused)} reused" if reused else ""
+    mirrors = [
+        f"{byte_count(count)} from {source}" for source, count in _supplied(done).items() if count and source != _ORIGIN
+    ]
+    whose = f" ({', '.join(mirrors)})" if mirrors else ""
     took = _took(seconds, fetched) if fetched + reused >= _WORTH_TIMING else ""
-    print(f"Installed {counted(len(done), 'model')}: {byte_count(fetched)} fetched{kept}{took}")
+    print(f"Installed {counted(len(done), 'model')}: {byte_count(fetched)} fetched{whose}{kept}{took}")
     marks = {"installed": "+", "repaired": "~", "failed": "!"}
     for answer in answers:
         if answer.status != "present":

@@ -30,8 +30,15 @@ def sync(
     group: Groups = [],
     all_groups: AllGroups = False,
     from_folder: Annotated[
-        list[Path], typer.Option("--from", metavar="DIR", help="Take bytes from this folder first (may be repeated).")
+        list[Path],
+        typer.Option(
+            "--from", metavar="DIR|FILE", help="Take bytes from this folder or bundle first (may be repeated)."
+        ),
     ] = [],
+    no_origin: Annotated[bool, typer.Option("--no-origin", help="Ask mirrors only, not the hub.")] = False,
+    strict_mirrors: Annotated[
+        bool, typer.Option("--strict-mirrors", help="A mirror that sends wrong bytes is an error.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
     json: Json = False,
 ) -> int:
@@ -45,10 +52,10 @@ def sync(
                 "--frozen installs all of models.lock and does not look at models.toml, where the groups stand",
                 hint="leave out --frozen, or the options beside it",
             )
-        return _sync_frozen(from_folder, dry_run=dry_run, json=json)
+        return _sync_frozen(from_folder, no_origin, strict_mirrors, dry_run=dry_run, json=json)
     project = open_project()
     manifest = project.manifest()
-    with open_session(project, manifest) as session:
+    with open_session(project, manifest, no_origin=no_origin, strict_mirrors=strict_mirrors) as session:
         locking = session.lock_for_sync(project, manifest, locked=locked, write=not dry_run)
         if not json and locking.before != locking.after:
             output.print_lock(locking, verb="Would lock" if dry_run else "Locked")
@@ -67,7 +74,7 @@ def sync(
         )
 
 
-def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:
+def _sync_frozen(folders: list[Path], no_origin: bool, strict_mirrors: bool, *, dry_run: bool, json: bool) -> int:
     given = options().project or project_folder()
     project = Project(given.absolute()) if given else find_project(Path.cwd(), "models.lock")
     try:
@@ -75,7 +82,7 @@ def _sync_frozen(folders: list[Path], *, dry_run: bool, json: bool) -> int:
         manifest: Manifest | None = project.manifest()
     except ConfigError:
         manifest = None
-    with open_session(project, manifest) as session:
+    with open_session(project, manifest, no_origin=no_origin, strict_mirrors=strict_mirrors) as session:
         models = project.required_lock().models
         if dry_run:
             return _print_plan(session, models, folders, json=json)

@@ -10,7 +10,7 @@ from vcm.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any, TypeVar
 
     Value = TypeVar("Value")
@@ -215,6 +215,15 @@ class Table:
         """A table inside this one; an empty one where the key is missing."""
         return Table(self.document, (*self.key, key), self._get(key, dict) or {})
 
+    def tables(self, key: str) -> list[Table]:
+        """The tables of an array, each under its own ``[[key]]``; none where the key is missing."""
+        if isinstance(self._values.get(key), dict):
+            raise self.error(key, "expected an array of tables, found a table", f"write [[{key}]]")
+        for position, value in enumerate(self.array(key)):
+            if not isinstance(value, dict):
+                raise self.document.error((*self.key, key, position), f"expected a table, found {shown(value)}")
+        return [Table(self.document, (*self.key, key, at), value) for at, value in enumerate(self.array(key))]
+
     def array(self, key: str) -> list[Any]:
         """An array of anything; empty where the key is missing."""
         return self._get(key, list) or []
@@ -264,7 +273,13 @@ def find_line(text: str, key: Key) -> int | None:
             continue
         match = re.fullmatch(_HEADER, line)
         if match:
-            header = tuple(_key_parts(match[2]))
+            *outer, last = _key_parts(match[2]) or [""]
+            header = ()
+            for part in outer:
+                # Below [[a]], [a.b] is of the last a.
+                header = (*header, part)
+                header = (*header, counts[header]) if header in counts else header
+            header = (*header, last)
             if match[1] == "[[":
                 counts[header] = counts.get(header, -1) + 1
                 header = (*header, counts[header])
@@ -280,6 +295,6 @@ def find_line(text: str, key: Key) -> int | None:
     return best[1] if best else None
 
 
-def _key_parts(text: str) -> Iterable[str]:
-    for match in re.finditer(r'"([^"]*)"|\'([^\']*)\'|([A-Za-z0-9_-]+)', text):
-        yield next(group for group in match.groups() if group is not None)
+def _key_parts(text: str) -> list[str]:
+    matches = re.finditer(r'"([^"]*)"|\'([^\']*)\'|([A-Za-z0-9_-]+)', text)
+    return [next(group for group in match.groups() if group is not None) for match in matches]

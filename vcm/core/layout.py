@@ -176,11 +176,17 @@ def _is_well_formed(row: object) -> bool:
     )
 
 
-def index_bytes(rows: Collection[Descriptor]) -> bytes:
-    """The index of some descriptors, by name and digest; of several that are the same it has one."""
+def index_bytes(rows: Collection[Descriptor], annotations: dict[str, str] | None = None) -> bytes:
+    """The index of some descriptors, by name and digest; of several that are the same it has one.
+
+    Args:
+        rows: the descriptors.
+        annotations: what is said of the whole.
+    """
     texts = {_json(row): (name_in(row), digest_in(row)) for row in rows}
     manifests = ",\n".join(sorted(texts, key=lambda text: (texts[text], text)))
-    head = f'{{"schemaVersion":2,"mediaType":"{INDEX_TYPE}","manifests":['
+    said = f'"annotations":{_json(annotations)},' if annotations else ""
+    head = f'{{"schemaVersion":2,"mediaType":"{INDEX_TYPE}",{said}"manifests":['
     return f"{head}\n{manifests}\n]}}\n".encode() if texts else f"{head}]}}\n".encode()
 
 

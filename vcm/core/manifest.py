@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from vcm.core.mirrors import Mirror
+
 # packaging takes as long to import as everything else here, and most manifests need none of it: it waits until used.
 
 FILE_NAME = "models.toml"
@@ -125,10 +127,12 @@ class Manifest:
     merge_gap: float = DEFAULT_MERGE_GAP
     margin: float = 0.0
     policy: Policy = Policy()
+    mirrors: tuple[Mirror, ...] = ()
+    origin_fallback: bool = True
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the meaning of the requirements: unmoved by order, comments, formatting and policy."""
+        """SHA-256 over the meaning of the requirements: unmoved by order, comments, formatting, policy and mirrors."""
         meaning = {model.name: model.meaning() for model in self.models}
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return text_digest(text)
@@ -179,6 +183,7 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
     margin = pipeline.number("margin", least=0, most=3600)
     pipeline.finish()
     policy = read_policy(top, [model.name for model in models])
+    mirrors, origin_fallback = _mirrors(top)
     top.finish()
     return Manifest(
         name=name,
@@ -191,7 +196,18 @@ def _manifest(top: Table, vcm_version: str) -> Manifest:
         merge_gap=DEFAULT_MERGE_GAP if merge_gap is None else merge_gap,
         margin=margin or 0.0,
         policy=policy,
+        mirrors=mirrors,
+        origin_fallback=origin_fallback,
     )
+
+
+def _mirrors(top: Table) -> tuple[tuple[Mirror, ...], bool]:
+    if not top.tables("mirror") and not top.table("origin").names():
+        return (), True
+
+    from vcm.core.mirror_config import read_fallback, read_mirrors
+
+    return read_mirrors(top, is_own=False), read_fallback(top)
 
 
 def _models(top: Table) -> tuple[Requirement, ...]:

@@ -7,6 +7,8 @@ address::
     http://bucket.corp/{repo}/{commit}/{path}          a template; its fields are FIELDS
     oci://registry.corp/models/{repo}                  an OCI registry (oci+http:// where it speaks no TLS)
     file:///mnt/models/store                           another store, or any OCI image layout, on this machine's disks
+
+What people write is read in ``vcm.core.mirror_config``.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ FIELDS = ("sha256", "repo", "commit", "path", "size")
 BLOBS = "blobs/sha256/{sha256}"
 """Where an OCI image layout, which a store is, has its blobs: https://github.com/opencontainers/image-spec."""
 
-_FIELD = re.compile(r"\{([^{}]*)\}")
+FIELD = re.compile(r"\{([^{}]*)\}")
 _SEPARATOR = r"\.|__?|-+"
+_THIS_MACHINE = r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]"
 
 
 @record(frozen=True, kw_only=True)
@@ -37,10 +40,11 @@ class Mirror:
 
     Attributes:
         name: for messages, and what ``vcm push`` is told.
-        url: its address, with fields in braces.
+        url: where a blob is, with fields in braces; of a registry, its own address. No password is in it.
         push: whether it is meant to be pushed to, where a command asks for all such.
         proxy: to go through, such as a peer-to-peer agent on this machine.
-        headers: to send to it; their values may hold fields as well.
+        headers: to send to it; their values may hold fields as well. They are in no ``repr``: one may be a password.
+        named_in: the file or variable that names it.
     """
 
     name: str
@@ -48,6 +52,15 @@ class Mirror:
     push: bool = False
     proxy: str | None = None
     headers: Mapping[str, str] = {}
+    named_in: str = ""
+
+    def __repr__(self) -> str:
+        return f"Mirror(name={self.name!r}, url={self.shown_url!r}, headers={sorted(self.headers)})"
+
+    @property
+    def shown_url(self) -> str:
+        """Its address, for people: what stands behind a question mark may be a signature."""
+        return self.url.partition("?")[0]
 
     @property
     def kind(self) -> Literal["http", "oci", "file"]:
@@ -72,23 +85,60 @@ def expanded(template: str, model: LockedModel, file: LockedFile, *, quoted: boo
         "path": file.path,
         "size": str(file.size),
     }
-    used = set(_FIELD.findall(template))
+    used = set(FIELD.findall(template))
     if any(values[name] is None for name in used):
         return None
-    return _FIELD.sub(lambda match: quote(values[match[1]] or "") if quoted else values[match[1]] or "", template)
+    return FIELD.sub(lambda match: quote(values[match[1]] or "") if quoted else values[match[1]] or "", template)
 
 
 def repository(template: str, model: LockedModel) -> str:
     r"""A model's repository in an OCI registry: the template's path, in the letters that the registries allow.
 
     ``[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*``, and slashes between such parts:
-    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests.
+    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests. A part of which nothing can
+    stand there is left out; where nothing can, the name is ``model``.
     """
     path = template.replace("{repo}", model.repo or model.name).lower()
     parts = (re.sub(r"[^a-z0-9._-]+", "-", part) for part in path.split("/"))
     parts = (re.sub(r"[._-]+", _separator, part).strip("._-") for part in parts)
-    return "/".join(part for part in parts if part)
+    return "/".join(part for part in parts if part) or "model"
 
 
 def _separator(match: re.Match[str]) -> str:
     return match[0] if re.fullmatch(_SEPARATOR, match[0]) else "-"
+
+
+@record(frozen=True)
+class RegistryAddress:
+    """One OCI registry, and where in it a model's repository is.
+
+    Attributes:
+        base: address of the registry, ``https://registry.corp``.
+        template: path of a repository, in which ``{repo}`` may stand.
+    """
+
+    base: str
+    template: str
+
+    @property
+    def host(self) -> str:
+        """Host and port: what credentials are kept under."""
+        return urlsplit(self.base).netloc
+
+
+def registry_address(url: str) -> RegistryAddress:
+    """The registry that an ``oci://`` address names; a registry on this machine is taken to speak plain HTTP.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    match = re.fullmatch(r"oci(\+http)?://([^/?#@]+)/([^?#]+?)/?", url)
+    if match is None:
+        raise ValueError("an OCI registry is written oci://HOST/PATH/{repo}")
+    plain = match[1] or is_this_machine(match[2])
+    return RegistryAddress(f"{'http' if plain else 'https'}://{match[2]}", match[3])
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host, with or without a port, is reached without leaving this machine."""
+    return re.fullmatch(rf"({_THIS_MACHINE})(:[0-9]+)?", host.lower()) is not None

@@ -47,6 +47,11 @@ def group_name(text: str) -> str:
     return _name(text, "a group's name")
 
 
+def mirror_name(text: str) -> str:
+    """A mirror's name, of the same characters."""
+    return _name(text, "a mirror's name")
+
+
 def _name(text: str, what: str) -> str:
     if not MODEL_NAME.fullmatch(text):
         raise ValueError(f"{what} is made of a-z, 0-9, '.', '_' and '-', and begins and ends with a-z or 0-9")

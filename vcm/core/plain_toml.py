@@ -24,7 +24,9 @@ def read_plain(text: str) -> dict[str, Any] | None:
     try:
         for untrimmed in text.split("\n"):
             line = untrimmed.strip(" ")
-            if line.startswith("["):
+            if line.startswith("[["):
+                table = _one_more_table(top, line)
+            elif line.startswith("["):
                 table = _table(top, line)
             elif line and not line.startswith("#"):
                 key, _, value = line.partition("=")
@@ -44,6 +46,17 @@ def _table(top: dict[str, Any], line: str) -> dict[str, Any]:
     if outer not in top:
         _add(top, outer, {})
     _add(top[outer], inner, table)
+    return table
+
+
+def _one_more_table(top: dict[str, Any], line: str) -> dict[str, Any]:
+    header = _without_comment(line, line.index("]]") + 2)[2:-2]
+    if header not in top:
+        _add(top, header, [])
+    elif not isinstance(top[header], list) or not all(isinstance(each, dict) for each in top[header][:1] or [None]):
+        raise ValueError
+    table: dict[str, Any] = {}
+    top[header].append(table)
     return table
 
 

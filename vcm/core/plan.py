@@ -57,6 +57,7 @@ class Origin(StrEnum):
 
     STORE = "another model"
     HUB_CACHE = "the Hugging Face cache"
+    BUNDLES = "the bundles that were named"
     FOLDERS = "the folders that were named"
     PARTIAL = "downloads that were broken off"
 

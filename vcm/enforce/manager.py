@@ -85,6 +85,8 @@ class ModelManager:
             # What load_config has read of a project is decided already.
             cache_dir=cache_dir if manifest else None,
             manifest_endpoint=manifest.endpoint if manifest else None,
+            manifest_mirrors=manifest.mirrors if manifest else (),
+            manifest_fallback=manifest.origin_fallback if manifest else True,
             manifest_cache_dir=cache_dir,
             project_dir=self.config.project,
         )

@@ -68,14 +68,20 @@ class Answer:
 
     def __init__(self, response: urllib3.BaseHTTPResponse, url: str, secret: str | None = None) -> None:
         self._response: Any = response
-        self._secret = secret
+        self._secret: str | None = None
         self._is_unread = True
         self._inflating: _Inflating | None = None
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        if secret and any(secret in value for value in response.headers.values()):
-            cleaned = {name: without_secret(value, secret) for name, value in response.headers.items()}
+        if secret:
+            self.hide(secret)
+
+    def hide(self, secret: str) -> None:
+        """Take out of the headers, and later the body, what was sent to the server and shall get into no message."""
+        self._secret = secret
+        if any(secret in value for value in self.headers.values()):
+            cleaned = {name: without_secret(value, secret) for name, value in self.headers.items()}
             self.headers = urllib3.HTTPHeaderDict(cleaned)
 
     @property

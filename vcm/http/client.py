@@ -96,6 +96,8 @@ class HttpClient:
         self._home = origin(address.endpoint)
         self._home_path = urlsplit(address.endpoint).path.rstrip("/")
         self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=address.read_seconds)
+        # urllib3 sends with the time that is there to connect, and a server may take longer over a piece of a body.
+        self._sending_timeout = urllib3.Timeout(connect=address.read_seconds, read=address.read_seconds)
         self._proxies: dict[tuple[str, str, int], dict[str, str]] = {}
         if not is_offline and address.ca_bundle and not os.path.exists(address.ca_bundle):  # noqa: PTH110
             raise RegistryError(
@@ -124,7 +126,7 @@ class HttpClient:
         self._adapter.close()
 
     @contextmanager
-    def request(
+    def request(  # noqa: PLR0913  (all but the first go by name)
         self,
         method: str,
         url: str,
@@ -132,6 +134,7 @@ class HttpClient:
         *,
         leave_origin: bool = False,
         authorization: str | None = None,
+        at_home: Mapping[str, str] | None = None,
         body: Body | None = None,
     ) -> Iterator[Answer]:
         """The answer after all redirects, whatever its status.
@@ -142,6 +145,7 @@ class HttpClient:
             headers: to send beside vcm's own.
             leave_origin: whether a redirect may lead to another origin; what is secret stays behind then.
             authorization: that header's value, for the origin of ``url`` only.
+            at_home: more headers that only the origin of ``url`` gets.
             body: what to send; its length stands in ``headers``. It is not sent again where a redirect asks for
                 another request than this one: such an answer is given out as it is.
 
@@ -153,8 +157,9 @@ class HttpClient:
         self.check_online()
         first = origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
-            own = {"Authorization": authorization} if authorization and origin(url) == first else {}
-            response = self._send_in_turn(method, url, {**(headers or {}), **own}, body)
+            own = {**(at_home or {}), **({"Authorization": authorization} if authorization else {})}
+            sent = {**(headers or {}), **(own if origin(url) == first else {})}
+            response = self._send_in_turn(method, url, sent, body)
             answer = Answer(response, url, self._address.token)
             location = answer.headers.get("Location")
             followed = _REDIRECTS if body is None and method in ("GET", "HEAD") else _SAME_REQUEST
@@ -241,7 +246,7 @@ class HttpClient:
                 preload_content=False,
                 decode_content=False,
                 retries=_NO_RETRIES,
-                timeout=self._timeout,
+                timeout=self._timeout if body is None else self._sending_timeout,
             )
         except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError) as error:
             if proxies:

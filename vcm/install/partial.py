@@ -59,6 +59,7 @@ class Partial:
         size: bytes that are here.
         received: bytes that came over the network.
         may_read_ahead: whether the server is believed to serve several connections at once.
+        supplied: by mirror (None: the origin), how many of the bytes came from there in this run; the last one last.
     """
 
     def __init__(self, path: Path, wanted: WantedFile, shared: Buffers) -> None:
@@ -67,7 +68,9 @@ class Partial:
         self.received = 0
         self.may_read_ahead = True
         self.announced: int | None = None
-        self._wanted = wanted
+        self.supplied: dict[str | None, int] = {}
+        self.wanted = wanted
+        self._source: str | None = None
         self._complete = False
         large = wanted.size is None or wanted.size >= LARGE
         self._threaded = large
@@ -82,7 +85,7 @@ class Partial:
     def __exit__(self, *_: object) -> None:
         self._finish_hashing()
         self._file.close()
-        if self.path.name != self._wanted.sha256 or self.size == 0:
+        if self.path.name != self.wanted.sha256 or self.size == 0:
             # Nobody will find it again, or nothing is in it. Once admitted it is not there any more.
             with suppress(OSError):
                 self.path.unlink()
@@ -106,18 +109,30 @@ class Partial:
             if not count:
                 break
             progress(count)
-        if self._wanted.size is not None and self.size > self._wanted.size:
+        if self.wanted.size is not None and self.size > self.wanted.size:
             progress(-self.size)
             self.restart()
-        self._complete = self.size == self._wanted.size
+        self._complete = self.size == self.wanted.size
+
+    def begin(self, mirror: str | None) -> None:
+        """What is appended from now on comes from there."""
+        self._source = mirror
+        self.supplied[mirror] = self.supplied.pop(mirror, 0)
+
+    @property
+    def suppliers(self) -> list[str | None]:
+        """Who supplied some of the bytes, the last one last; nobody where some are from an earlier run."""
+        known = self.size == sum(self.supplied.values())
+        return [mirror for mirror, count in self.supplied.items() if count] if known else []
 
     def restart(self) -> None:
         """Throw away all bytes."""
         self._finish_hashing()
         self._file.clear()
         self._begin_hashing()
-        self._complete = self._wanted.size == 0
+        self._complete = self.wanted.size == 0
         self.announced = None
+        self.supplied = {self._source: 0}
 
     def continues(self, answer: Answer) -> bool:
         """Whether the answer is the whole file, or the part that begins where the bytes here end."""
@@ -137,12 +152,12 @@ class Partial:
         """
         if answer.status != PART:
             self.announced = answer.length
-        if self._wanted.size is None and self.announced is None:
+        if self.wanted.size is None and self.announced is None:
             raise RegistryError(
                 "the server does not say how long the file is", hint="add size (in bytes) to it in models.toml"
             )
-        if None not in (self._wanted.size, self.announced) and self._wanted.size != self.announced:
-            raise self._mismatch(f"{self._wanted.size} bytes", f"{self.announced} bytes")
+        if None not in (self.wanted.size, self.announced) and self.wanted.size != self.announced:
+            raise self._mismatch(f"{self.wanted.size} bytes", f"{self.announced} bytes")
 
     def receive(self, answer: Answer) -> int:
         """Take in the next bytes of an answer's body, as many as are there; how many: 0 at its end."""
@@ -163,7 +178,7 @@ class Partial:
             count: how many they are.
             home: where the buffer goes when it is done with.
         """
-        limit = self._wanted.size if self._wanted.size is not None else self.announced
+        limit = self.wanted.size if self.wanted.size is not None else self.announced
         if limit is not None and self.size + count > limit:
             home.give_back(buffer)
             raise self._mismatch(f"{limit} bytes", f"more than {limit} bytes")
@@ -174,10 +189,11 @@ class Partial:
             raise
         self._feed(buffer, count, home)
         self.received += count
+        self.supplied[self._source] = self.supplied.get(self._source, 0) + count
 
     def ended(self) -> None:
         """The answer's body is over: all bytes are here, or some are missing."""
-        expected = self._wanted.size if self._wanted.size is not None else self.announced
+        expected = self.wanted.size if self.wanted.size is not None else self.announced
         if expected is not None and self.size < expected:
             raise cut(self.size, expected)
         self._complete = True
@@ -189,7 +205,7 @@ class Partial:
             ModelChecksumError: a promise was not kept.
         """
         self._finish_hashing()
-        wanted = self._wanted
+        wanted = self.wanted
         digest = self._hashes["sha256"].hexdigest()
         if wanted.size is not None and self.size != wanted.size:
             raise self._mismatch(f"{wanted.size} bytes", f"{self.size} bytes")
@@ -211,10 +227,10 @@ class Partial:
     def _begin_hashing(self) -> None:
         self.size = 0
         self._hashes = {"sha256": hashlib.sha256()}
-        if self._wanted.oid is not None and self._wanted.size is not None:
-            self._hashes["git"] = git_blob_hash(self._wanted.size)
-        if self._wanted.checksum is not None and self._wanted.checksum.algorithm != "sha256":
-            self._hashes["checksum"] = hashlib.new(self._wanted.checksum.algorithm, usedforsecurity=False)
+        if self.wanted.oid is not None and self.wanted.size is not None:
+            self._hashes["git"] = git_blob_hash(self.wanted.size)
+        if self.wanted.checksum is not None and self.wanted.checksum.algorithm != "sha256":
+            self._hashes["checksum"] = hashlib.new(self.wanted.checksum.algorithm, usedforsecurity=False)
         self._hashing = Hashing(self._hashes.values(), threaded=self._threaded)
 
     def _feed(self, buffer: memoryview, count: int, home: Buffers) -> None:
@@ -228,12 +244,12 @@ class Partial:
             self._hashing = None
 
     def _advice(self) -> str:
-        if self._wanted.sha256 is None or self._wanted.size is None:
+        if self.wanted.sha256 is None or self.wanted.size is None:
             # While locking: no lock could be upgraded to put this right.
             return "what is announced and what is sent do not agree: try again, then tell whoever publishes the file"
         return (
             "the publisher or something on the way changed the file: run vcm lock --upgrade-model "
-            f"{self._wanted.model} only if you expected a change"
+            f"{self.wanted.model} only if you expected a change"
         )
 
     def _mismatch(self, expected: str, actual: str) -> ModelChecksumError:
@@ -242,6 +258,6 @@ class Partial:
             expected=expected,
             actual=actual,
             hint=self._advice(),
-            model=self._wanted.model,
-            file=self._wanted.path,
+            model=self.wanted.model,
+            file=self.wanted.path,
         )

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState
 from vcm.core.records import record
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted, listed
-from vcm.errors import (
-    AUTHENTICATION_ERROR,
-    CHECKSUM_MISMATCH,
-    NETWORK_ERROR,
-    NOT_FOUND,
-    NOT_INSTALLED,
-    DiskSpaceError,
-    ModelDownloadError,
-    VcmError,
-)
+from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError
 from vcm.install.wanted import LARGE, Fetched, WantedFile
 from vcm.store.files import disk_errors, free_space
 from vcm.store.store import Store
@@ -33,8 +23,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     # At run time it would bring the whole of HTTP, which a run with nothing to fetch does without.
+    from vcm.install.fetching import Fetcher
     from vcm.install.nearby import Nearby, Sources
-    from vcm.install.transfer import Transfer
 
 LARGE_FILES_AT_ONCE = 8
 SMALL_FILES_AT_ONCE = 20
@@ -50,8 +40,9 @@ class Synced:
 
     Attributes:
         path: the snapshot's folder, where the model is installed.
-        bytes_fetched: bytes that came over the network.
+        bytes_fetched: bytes that came over the network, or out of a mirror that is a folder.
         bytes_reused: bytes that were on this machine.
+        supplied: by mirror (None: the origin), how many bytes of its files came from there.
         error: why it failed.
     """
 
@@ -60,6 +51,7 @@ class Synced:
     path: Path | None = None
     bytes_fetched: int = 0
     bytes_reused: int = 0
+    supplied: Mapping[str | None, int] = {}
     error: VcmError | None = None
 
 
@@ -68,8 +60,8 @@ class Installer:
 
     Args:
         store: where the models go.
-        transfer: makes the way to the hub when it is first needed; None when there shall be no network.
-        file_url: where a locked file is asked for.
+        fetcher: makes what brings files here when it is first needed; None where nobody may be asked for any.
+        without_origin: why the hub is not asked, as the end of a sentence; empty where it is.
         nearby: where else on this machine bytes may be, to use first; asked when something has to be done.
     """
 
@@ -77,19 +69,20 @@ class Installer:
         self,
         store: Store,
         *,
-        transfer: Callable[[], Transfer] | None,
-        file_url: Callable[[LockedModel, LockedFile], str],
+        fetcher: Callable[[], Fetcher] | None,
+        without_origin: str,
         reporter: Reporter,
         nearby: Callable[[], Nearby],
         cancelled: Event,
     ) -> None:
         self._store = store
-        self._transfer = transfer
-        self._file_url = file_url
+        self._fetcher = fetcher
+        self._without_origin = without_origin
         self._reporter = reporter
         self._nearby = nearby
         self._cancelled = cancelled
         self._counted: set[str] = set()
+        self._deltas: dict[Path, str] = {}
 
     def install(self, plan: Plan, headroom: float) -> list[Synced]:
         """Bring the store to the plan's end; one answer for each of its models, in the plan's order.
@@ -109,12 +102,13 @@ class Installer:
             self._store.blobs.prepare()
         nearby = self._nearby()
         found = nearby.found(plan)
+        self._deltas = nearby.deltas
         # What becomes one file with another takes no room. What turns out to be something else is fetched after all.
         unlinked = [file for file in plan.to_fetch if not nearby.takes_no_room(found.get(file.sha256))]
         check_space(unlinked, self._store, headroom)
         here = Taker(self._store, nearby, self._reporter, self._cancelled).take(plan, found)
         missing = [sources for sha256, sources in sources_of(plan).items() if sha256 not in here]
-        if missing and self._transfer is not None:
+        if missing and self._fetcher is not None:
             files = [sources[0][1] for sources in missing]
             check_space(files, self._store, headroom)
             self._reporter.started(f"fetching {counted(len(files), 'file')}", sum(file.size for file in files))
@@ -142,26 +136,31 @@ class Installer:
         model, root = planned.model, self._store.snapshots.path(planned.model.tree_digest)
         if planned.state is SnapshotState.INSTALLED:
             return Synced(model=model, status="present", path=root)
-        fetched, errors = self._collect(planned, coming)
+        came, errors = self._collect(planned, coming)
         if not errors:
             try:
-                fetched += self._build(planned)
+                came += self._build(planned)
             except VcmError as error:
                 errors.append(error)
+        fetched, supplied = sum(each.bytes_fetched for each in came), _supplied(came)
         if errors:
             if planned.state is SnapshotState.DAMAGED:
                 self._discard_damaged(planned)
-            return Synced(model=model, status="failed", bytes_fetched=fetched, error=_together(model, errors))
+            failure = _together(model, errors, self._without_origin)
+            if failure.error_code == NOT_INSTALLED and self._deltas:
+                failure.hint = _beside(self._deltas)
+            return Synced(model=model, status="failed", bytes_fetched=fetched, supplied=supplied, error=failure)
         status: Status = "repaired" if planned.state is SnapshotState.DAMAGED else "installed"
+        reused = max(0, model.size - fetched)
         return Synced(
-            model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=max(0, model.size - fetched)
+            model=model, status=status, path=root, bytes_fetched=fetched, bytes_reused=reused, supplied=supplied
         )
 
-    def _build(self, planned: PlannedModel, removals: int = 3) -> int:
+    def _build(self, planned: PlannedModel, removals: int = 3) -> list[Fetched]:
         """Make the snapshot; a blob that somebody removes meanwhile is fetched again, so many times at most.
 
         Returns:
-            The bytes that came over the network for it.
+            What was fetched for it.
         """
         with disk_errors(self._store.root):
             try:
@@ -170,10 +169,10 @@ class Installer:
                 if not removals:
                     raise
             else:
-                return 0
+                return []
         files = (*planned.fetch, *planned.reuse) if self._is_mended(planned) else planned.model.files
         gone = [file for file in files if not self._store.blobs.has(file.sha256, file.size)]
-        fetched = sum(self._obtain([(planned.model, file)]).bytes_fetched for file in gone)
+        fetched = [self._obtain([(planned.model, file)]) for file in gone]
         return fetched + self._build(planned, removals - 1)
 
     def _link(self, planned: PlannedModel) -> None:
@@ -211,9 +210,11 @@ class Installer:
                 with suppress(OSError, NotAsClaimedError):
                     admit(blobs, root / file.path, Claim(file.sha256, size=file.size), may_link=True)
 
-    def _collect(self, planned: PlannedModel, coming: dict[str, Future[Fetched]]) -> tuple[int, list[VcmError]]:
-        """Wait for all files of a model: the bytes that came for them over the network, and what failed."""
-        fetched, errors = 0, list[VcmError]()
+    def _collect(
+        self, planned: PlannedModel, coming: dict[str, Future[Fetched]]
+    ) -> tuple[list[Fetched], list[VcmError]]:
+        """Wait for all files of a model: what was fetched for it and for none before it, and what failed."""
+        fetched, errors = list[Fetched](), list[VcmError]()
         for file in (*planned.fetch, *planned.reuse):
             if file.sha256 not in coming:
                 continue  # It was on this machine.
@@ -224,7 +225,7 @@ class Installer:
             else:
                 if file.sha256 not in self._counted:
                     self._counted.add(file.sha256)
-                    fetched += result.bytes_fetched
+                    fetched.append(result)
         return fetched, errors
 
     def _obtain(self, sources: Sources) -> Fetched:
@@ -232,46 +233,12 @@ class Installer:
         model, file = sources[0]
         if self._cancelled.is_set():
             raise KeyboardInterrupt
-        if self._transfer is None:
-            raise ModelDownloadError(
-                f"not in the store, and this run is offline ({byte_count(file.size)})",
-                error_code=NOT_INSTALLED,
-                hint="run vcm sync where the hub can be reached, or vcm sync --from DIR with a folder that has it",
-                model=model.name,
-                file=file.path,
-            )
-        return self._fetch_from_any(sources, self._transfer)
+        if self._fetcher is None:
+            from vcm.install.failures import nobody_gave
 
-    def _fetch_from_any(self, sources: Sources, transfer: Callable[[], Transfer]) -> Fetched:
-        failed: list[ModelDownloadError] = []
-        unreachable: set[str] = set()
-        for model, file in sources:
-            host = urlsplit(self._file_url(model, file)).netloc
-            if host in unreachable:
-                continue
-            try:
-                return self._fetch(transfer, model, file)
-            except ModelDownloadError as error:
-                if error.error_code == NETWORK_ERROR:
-                    unreachable.add(host)
-                elif error.error_code not in (AUTHENTICATION_ERROR, NOT_FOUND, CHECKSUM_MISMATCH):
-                    raise
-                failed.append(error)
-        raise failed[-1]
-
-    def _fetch(self, transfer: Callable[[], Transfer], model: LockedModel, file: LockedFile) -> Fetched:
-        return transfer().fetch(
-            WantedFile(
-                model=model.name,
-                path=file.path,
-                url=self._file_url(model, file),
-                repo=model.repo,
-                commit=model.commit,
-                size=file.size,
-                sha256=file.sha256,
-                gated=model.gated is not None,
-            )
-        )
+            wanted = WantedFile(model=model.name, path=file.path, url="", size=file.size)
+            raise nobody_gave(wanted, (), self._without_origin)
+        return self._fetcher().fetch(sources)
 
 
 def _named(error: VcmError, model: LockedModel, file: LockedFile) -> VcmError:
@@ -281,7 +248,16 @@ def _named(error: VcmError, model: LockedModel, file: LockedFile) -> VcmError:
     return own
 
 
-def _together(model: LockedModel, errors: list[VcmError]) -> VcmError:
+def _supplied(fetched: Iterable[Fetched]) -> dict[str | None, int]:
+    """By mirror (None: the origin), how many bytes came from there."""
+    supplied: dict[str | None, int] = {}
+    for each in fetched:
+        for mirror, count in each.supplied.items():
+            supplied[mirror] = supplied.get(mirror, 0) + count
+    return supplied
+
+
+def _together(model: LockedModel, errors: list[VcmError], without_origin: str) -> VcmError:
     """The first of a model's errors; all of them, where they are files that this run may not fetch."""
     absent = {error.file for error in errors if error.error_code == NOT_INSTALLED}
     files = [file for file in model.files if file.path in absent]
@@ -290,10 +266,19 @@ def _together(model: LockedModel, errors: list[VcmError]) -> VcmError:
     shown = [f"{file.path} ({byte_count(file.size)})" for file in files[:_FILES_SHOWN]]
     more = [f"{len(files) - _FILES_SHOWN} more"] if len(files) > _FILES_SHOWN else []
     return ModelDownloadError(
-        f"{len(files)} files are not in the store, and this run is offline: {listed(shown + more)}",
+        f"{len(files)} files are not in the store, and {without_origin}: {listed(shown + more)}",
         error_code=NOT_INSTALLED,
         hint=errors[0].hint,
         model=model.name,
+    )
+
+
+def _beside(deltas: Mapping[Path, str]) -> str:
+    """What to do where bundles lack what an older lock names."""
+    path, since = next(iter(deltas.items()))
+    return (
+        f"{path} is a delta, without what the models.lock with sha256:{since} names: bring the full bundle, "
+        "or install that lock's first"
     )
 
 

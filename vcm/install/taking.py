@@ -53,7 +53,7 @@ class Taker:
         }
         if not work:
             return set()
-        files = {candidate.path: work[sha256][0][1].size for sha256, candidate in found.items()}
+        files = {candidate.place: work[sha256][0][1].size for sha256, candidate in found.items()}
         # What was hashed a moment ago is not hashed again.
         size = sum(files.values()) + sum(
             sources[0][1].size
@@ -88,19 +88,31 @@ class Taker:
             was_damaged = self._discard(file)
             for candidate in self._nearby.candidates(sources, damaged=was_damaged or file.sha256 in damaged):
                 try:
-                    admit(
-                        self._store.blobs,
-                        candidate.path,
-                        Claim(sha256=file.sha256, size=file.size),
-                        may_link=candidate.may_link,
-                        hasher=self._store.hasher,
-                        progress=progress,
-                    )
-                except NotAsClaimedError:
+                    self._admit(candidate, file, progress)
+                except NotAsClaimedError as error:
                     progress.take_back()
+                    if candidate.part is not None:
+                        self._reporter.notice(f"{candidate.path}: {progress.label} in it {error}")
                 else:
                     return True
         return False
+
+    def _admit(self, candidate: Candidate, file: LockedFile, progress: _Progress) -> None:
+        blobs = self._store.blobs
+        if candidate.part is None:
+            admit(
+                blobs,
+                candidate.path,
+                Claim(sha256=file.sha256, size=file.size),
+                may_link=candidate.may_link,
+                hasher=self._store.hasher,
+                progress=progress,
+            )
+            return
+        bundle, member = candidate.part
+        with blobs.exclusive(file.sha256, self._cancelled):
+            if not self._store.has_whole(file):
+                bundle.admit(blobs, member, file.sha256, progress)
 
     def _discard(self, file: LockedFile) -> bool:
         """Forget a damaged blob, and say whether there was one."""

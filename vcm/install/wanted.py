@@ -7,11 +7,17 @@ from vcm.core.wording import short_commit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vcm.core.manifest import Checksum
 
 
 LARGE = 8 << 20
 """Bytes from which on a file gets threads and buffers of its own."""
+
+OFFLINE = "this run is offline"
+NO_ORIGIN = "this run does not ask the hub"
+"""Why a file's origin is not asked, as the end of a sentence."""
 
 
 @record(frozen=True, kw_only=True)
@@ -21,7 +27,7 @@ class WantedFile:
     Attributes:
         model: the model's name, for messages.
         path: the file's path inside the model.
-        url: where to ask for it.
+        url: where its origin is asked for it; empty where that is not done.
         repo: the repo it is in; None for a direct url.
         commit: the commit of that repo.
         size: bytes; None when nobody promised it.
@@ -63,9 +69,11 @@ class Fetched:
     """A file that is a blob now.
 
     Attributes:
-        bytes_fetched: what came over the network for it in this run.
+        bytes_fetched: what came for it in this run, over the network or out of a mirror that is a folder.
+        supplied: by mirror (None: the origin), how many of the blob's bytes came from there in this run.
     """
 
     sha256: str
     size: int
     bytes_fetched: int
+    supplied: Mapping[str | None, int] = {}

@@ -33,6 +33,10 @@ class NotAsClaimedError(Exception):
     """A file is not what was claimed; says in what way, as the end of a sentence that begins with its name."""
 
 
+class DamagedError(NotAsClaimedError):
+    """A file could be read to its end, and holds other bytes than were claimed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What is said of a file's bytes; None where nothing is.
@@ -93,9 +97,9 @@ def admit(
         if hasher is not None:
             hasher.remember(status, digest)
         if claim.sha256 not in (None, digest):
-            raise NotAsClaimedError(f"is damaged, it should be sha256:{claim.sha256}, not sha256:{digest}")
+            raise DamagedError(f"is damaged, it should be sha256:{claim.sha256}, not sha256:{digest}")
         if claim.oid and hashes[1].hexdigest() != claim.oid:
-            raise NotAsClaimedError(f"is damaged, it should be the git blob {claim.oid}, not {hashes[1].hexdigest()}")
+            raise DamagedError(f"is damaged, it should be the git blob {claim.oid}, not {hashes[1].hexdigest()}")
         if is_linked:
             with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -117,7 +121,7 @@ def _looked_at(source: Path, size: int | None) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode) or not os.access(source, os.R_OK):
         raise NotAsClaimedError("cannot be read")
     if size not in (None, status.st_size):
-        raise NotAsClaimedError(f"is damaged, it should have {size} bytes, not {status.st_size}")
+        raise DamagedError(f"is damaged, it should have {size} bytes, not {status.st_size}")
     return status
 
 

@@ -17,8 +17,12 @@ _OF_ANOTHER_TIME = "name a models.lock of another time"
 _NAME_ONE = "name the old lock: vcm diff OLD.lock"
 
 
-def kept_lock(path: Path) -> Lock:
+def kept_lock(path: Path, *, named: str = "vcm diff OLD.lock") -> Lock:
     """The lock in a file of any name.
+
+    Args:
+        path: the file.
+        named: how another one would be named.
 
     Raises:
         ConfigError: there is none, or it cannot be used.
@@ -29,7 +33,7 @@ def kept_lock(path: Path) -> Lock:
         raise ConfigError(f"cannot read {path}: {system_reason(error)}", hint=_OF_ANOTHER_TIME) from error
     if len(data) > _LARGEST:
         raise ConfigError(f"{path}: longer than {byte_count(_LARGEST)}", hint=_OF_ANOTHER_TIME)
-    return _parsed(data, str(path))
+    return _parsed(data, str(path), named)
 
 
 def committed_lock(project: Project) -> Lock:
@@ -47,13 +51,13 @@ def committed_lock(project: Project) -> Lock:
     raise ConfigError(f"git has no committed {FILE_NAME} in {project.folder}", hint=f"commit it, or {_NAME_ONE}")
 
 
-def _parsed(data: bytes, name: str) -> Lock:
+def _parsed(data: bytes, name: str, named: str = "vcm diff OLD.lock") -> Lock:
     try:
         return parse_lock(data, file_name=name)
     except ConfigError as error:
         # Nobody is asked to mend what was: it is enough to compare with another. But a newer vcm can read a newer lock.
         if "newer than this vcm knows" not in error.message:
-            error.hint = "name another old lock: vcm diff OLD.lock"
+            error.hint = f"name another old lock: {named}"
         raise
 
 

@@ -1,0 +1,96 @@
+"""Why a file could not be had, when all its sources were asked: one error, with what each of them said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import TYPE_CHECKING
+
+from vcm.core.records import record
+from vcm.core.wording import byte_count
+from vcm.errors import (
+    AUTHENTICATION_ERROR,
+    CHECKSUM_MISMATCH,
+    NETWORK_ERROR,
+    NOT_INSTALLED,
+    ModelChecksumError,
+    ModelDownloadError,
+)
+from vcm.install.wanted import NO_ORIGIN, OFFLINE, WantedFile
+
+if TYPE_CHECKING:
+    # At run time it would bring the whole of HTTP.
+    from vcm.install.source import OtherFileError
+
+WAYS = {
+    OFFLINE: "run vcm sync where the hub can be reached, or vcm sync --from with a bundle or folder that has it",
+    NO_ORIGIN: "put it into a mirror with vcm push, or let the hub be asked: without --no-origin, and with "
+    "fallback = true under [origin]",
+}
+"""What to do next where the origin is not asked, by the reason for that."""
+
+
+@record(frozen=True)
+class Failure:
+    """What became of one source.
+
+    Attributes:
+        source: its name in messages.
+        reason: what it said.
+        code: one of the codes of ``vcm.errors``.
+        error: an origin's error, in full.
+        hint: what a mirror's error says to do.
+    """
+
+    source: str
+    reason: str
+    code: str
+    error: ModelDownloadError | None = None
+    hint: str = ""
+
+
+def nobody_gave(wanted: WantedFile, failures: Sequence[Failure], without_origin: str) -> ModelDownloadError:
+    """The error for a file that no source gave.
+
+    It is the origin's own error where that was asked, beside what the mirrors said. Where nobody can be asked but
+    mirrors, it is NOT_INSTALLED if none of them has the file, so that a second try is of no use, and else what kept one
+    from giving it.
+    """
+    own = next((each.error for each in reversed(failures) if each.error is not None), None)
+    is_alone = all(each.error is not None for each in failures)
+    if own is not None:
+        error = copy(own)
+        error.details = () if is_alone else tuple(_table(failures))
+        return error
+    codes = {each.code for each in failures}
+    worst = (code for code in (NETWORK_ERROR, AUTHENTICATION_ERROR, CHECKSUM_MISMATCH) if code in codes)
+    size = "" if wanted.size is None else f" ({byte_count(wanted.size)})"
+    code = next(worst, NOT_INSTALLED)
+    remedy = next((each.hint for each in failures if code == each.code == AUTHENTICATION_ERROR), "")
+    return ModelDownloadError(
+        f"not in the store{', no mirror gave it' if failures else ''}, and {without_origin}{size}",
+        hint=remedy or WAYS.get(without_origin, ""),
+        details=_table(failures),
+        error_code=code,
+        model=wanted.model,
+        file=wanted.path,
+    )
+
+
+def _table(failures: Sequence[Failure]) -> list[str]:
+    """Source and reason, a line each; one that was asked under several addresses once for each reason."""
+    rows = dict.fromkeys((each.source, each.reason) for each in failures)
+    width = max((len(source) for source, _ in rows), default=0)
+    return [f"{source:<{width}}  {reason}" for source, reason in rows]
+
+
+def as_mirror_error(mirror: str, error: ModelChecksumError | OtherFileError, wanted: WantedFile) -> ModelChecksumError:
+    """The error for a mirror that sent wrong bytes, where that is one."""
+    return ModelChecksumError(
+        f"mirror {mirror} sent {error.message}",
+        expected=error.expected,
+        actual=error.actual,
+        hint=f"repair that mirror; without --strict-mirrors, the next source is asked instead of {mirror}",
+        model=wanted.model,
+        file=wanted.path,
+    )
