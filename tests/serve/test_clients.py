@@ -191,6 +191,16 @@ class TestFromTheHub:
         assert vcm("verify", "--cache-dir", tmp_path / "other").code == 0
         assert vcm("lock", "--check", "--upstream", "--cache-dir", tmp_path / "other").code == 0
 
+    def test_vcm_takes_it_for_a_mirror(
+        self, url: str, hub: HubSimulator, tmp_path: Path, vcm: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.clear_requests()
+        monkeypatch.setenv("VCM_MIRRORS", url)
+        result = vcm("sync", "--frozen", "--cache-dir", tmp_path / "other")
+        assert (result.code, hub.requests) == (0, []), result.err
+        assert vcm("verify", "--cache-dir", tmp_path / "other").code == 0
+        assert vcm("mirror", "check").code == 0
+
     def test_what_prune_removes_is_gone(
         self, url: str, manifest: Callable[[str], Path], vcm: Callable[..., Result]
     ) -> None:
