@@ -60,11 +60,12 @@ def connect() -> Iterator[Callable[..., Connected]]:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came in: its first line's parts, and headers by lower-case name."""
+    """A request as it came in: its first line's parts, headers by lower-case name, what came along of a body."""
 
     method: str
     target: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 class Loopback:
@@ -106,12 +107,13 @@ class Loopback:
                 if not piece:
                     return
                 head += piece
-            first, *lines = head.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+            head, _, body = head.partition(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").split("\r\n")
             method, target, _ = first.split(" ", 2)
             headers = {
                 name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
             }
-            asked = Asked(method, target, headers)
+            asked = Asked(method, target, headers, body)
             self.asked.append(asked)
             self._answer(wrapped, asked)
         except OSError:

@@ -17,9 +17,9 @@ The map, from the rules to the terminal; each package may import what stands abo
     http              the network: requests, redirects, faults, patience; which header goes to whom
     hub               what the hub answers: its API, its refusals, what is known of it already
     oci               OCI registries: who may ask them, what is in them, how something gets there
-    mirrors           who else has the locked bytes, and how they are asked for them
     install           bytes → store: taken from this machine, else fetched
     mirrors           who else has a locked file's bytes: web servers, OCI registries, folders
+    pushing           installed models → an OCI registry, which is a mirror of them from then on
     resolve           hub → lock: choosing, following, what has changed since
     session           one run over one project: what to ask, what to install
     downloader        ModelDownloader: the same for one model of the hub, without a project

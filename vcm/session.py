@@ -237,7 +237,8 @@ class Session:
         )
         models = [each.model for each in plan.models]
         is_known = self.use.is_remembered if whole else lambda _: self.use.is_known()
-        if not plan.changes and is_known(models) and self.use.is_named():
+        is_named = self.use.is_named()
+        if not plan.changes and is_known(models) and is_named:
             return installer.install(plan, headroom)
         try:
             with self.use.needing(models, to_write=bool(plan.changes)):
@@ -245,7 +246,7 @@ class Session:
                 done = [answer.model for answer in answers if answer.error is None]
                 if whole:
                     self.use.remember(done, quiet=len(done) < len(answers))
-                self.use.name(done, quiet=not plan.changes)
+                self.use.name(done, anew=not is_named, quiet=not plan.changes)
         except DiskSpaceError as error:
             self._tell_prunable([error])
             raise

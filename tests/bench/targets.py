@@ -15,6 +15,8 @@ MOST_MICROSECONDS = 1000
 """What ``vcm.require`` may take in a process that has called it before."""
 
 PASS, TYPER, HASHING = "python -c pass", "python -c 'import typer'", "xargs openssl dgst"
+PUSH, SKOPEO_PUSH, ORAS_PUSH = "vcm push", "skopeo copy to it", "oras push"
+PULL, SKOPEO_PULL, ORAS_PULL = "vcm sync from the registry", "skopeo copy from it", "oras pull"
 SYNC, CHECK, GATE, VERIFY = "vcm sync", "vcm check", "vcm.gate()", "vcm verify"
 
 
@@ -53,6 +55,10 @@ TARGETS = (
     Target(CHECK, TYPER, 1.5),
     Target(GATE, PASS, 3.0),
     Target(VERIFY, HASHING, 1.0),
+    Target(PUSH, SKOPEO_PUSH, 1.0),
+    Target(PUSH, ORAS_PUSH, 1.0),
+    Target(PULL, SKOPEO_PULL, 1.0),
+    Target(PULL, ORAS_PULL, 1.0),
 )
 
 

@@ -72,6 +72,20 @@ def test_what_nobody_locks_goes_and_what_is_shared_stays():
     assert pruning.freed == 4 + 100
 
 
+def test_what_describes_a_snapshot_stays_and_goes_with_it():
+    blobs = [
+        Part(Kind.BLOB, each * 64, f"blobs/sha256/{each}", (StoredFile((2, ord(each)), 7),), NOW) for each in "abc"
+    ]
+    described = {"a" * 64: frozenset({ONE.tree_digest}), "b" * 64: frozenset({TWO.tree_digest})}
+    pruning = make_pruning([*stored(ONE, TWO), *blobs], [ONE], [], NOW, described)
+    assert names(pruning.drop, Kind.BLOB) == digests("zzzz") | {"b" * 64}, "though it is young, as the one beside it"
+    claim = Claim("aa", NOW, frozenset(), frozenset({TWO.tree_digest}))
+    assert "b" * 64 in names(make_pruning([*stored(ONE, TWO), *blobs], [ONE], [claim], NOW, described).keep, Kind.BLOB)
+    old = [replace(blob, used=OLD) for blob in blobs]
+    both = {"a" * 64: frozenset({ONE.tree_digest, TWO.tree_digest})}
+    assert names(make_pruning(old, [TWO], [], NOW, both).drop, Kind.BLOB) == {"b" * 64, "c" * 64}
+
+
 def test_order():
     kinds = [part.kind for part in make_pruning(stored(ONE, TWO), [], [], NOW).drop]
     assert kinds == [Kind.SNAPSHOT] * 2 + [Kind.RECORD] * 2 + [Kind.BLOB] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_not_clearly(licence):
     assert not is_redistributable(f"mit, {licence or ''}")
 
 
-def model(**about: str) -> LockedModel:
+def model(**about: Any) -> LockedModel:
     empty = LockedModel(name="frames", source="huggingface", files=(LockedFile("a.bin", 1, "0" * 64),))
     return replace(empty, **about)
 

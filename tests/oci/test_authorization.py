@@ -409,6 +409,12 @@ def test_a_registry_cannot_send_credentials_anywhere(guarded, http_answer, login
     assert len(server.asked) == 2
 
 
+def test_two_names_of_this_machine_are_one_host(guarded, http_answer, connect):
+    tokens = guarded("", http_answer(body=b'{"token":"abc"}'))
+    server = guarded(f'Bearer realm="{tokens.url.replace("127.0.0.1", "localhost")}/token"', http_answer(body=b"it"))
+    assert get(connect(host_of(server))) == (200, b"it")
+
+
 def test_a_registry_with_tls_has_a_token_server_with_tls():
     base = "https://127.0.0.1:1"
     authorization = Authorization(HttpClient(Address(base)), base, Keyring("127.0.0.1:1"))
@@ -503,3 +509,25 @@ def test_a_registry_may_call_its_repositories_otherwise(guarded, http_answer, co
         "/token?service=s&scope=repository%3Am%2Fframes%3Apull"
         "&scope=repository%3Asite%2Fm%2Fframes%3Apull&scope=registry%3Acatalog%3A%2A"
     )
+
+
+@real
+def test_a_sync_from_a_private_registry(  # noqa: PLR0917  (fixtures)
+    private_registry, token_server, login, connect, hub, vcm, monkeypatch
+):
+    files = {"config.json": b"{}\n", "model.safetensors": DATA}
+    hub.add_repo("acme/frames", files)
+    Path("models.toml").write_text('[models.frames]\nrepo = "acme/frames"\ninclude = ["*.json", "*.safetensors"]\n')
+    assert vcm("lock").code == 0
+    host = private_registry.host
+    monkeypatch.setenv("VCM_MIRRORS", f"oci://{host}/m/{{repo}}")
+    denied = vcm("sync", "--no-origin")
+    assert denied.code == 3
+    assert f"{host}: m/acme/frames may not be read, and no credentials for {host} were found" in denied.err
+    assert f"hint: docker login {host}, podman login {host}, or set REGISTRY_AUTH_FILE to a file that" in denied.err
+    login(host)
+    client = connect(host)
+    for data in files.values():
+        assert put(client, data, "m/acme/frames") == 201
+    done = vcm("sync", "--no-origin")
+    assert (done.code, token_server.scopes()[-1]) == (0, ("repository:m/acme/frames:pull",)), done.err

@@ -168,8 +168,9 @@ def _import_cache(folder: Path | None, *, dry_run: bool, json: bool) -> int:
         manifest = parse_manifest(text.encode(), vcm_version=VERSION)
         locked = [model for _, model in adopted]
         _write(project, text, Lock(manifest_sha256=manifest.digest, models=tuple(locked)))
+        is_named = session.use.is_named()
         session.use.remember(locked)
-        session.use.name(locked)
+        session.use.name(locked, anew=not is_named)
     _print_models(project, [model for model, _ in adopted], json=json, dry_run=False)
     return 0
 

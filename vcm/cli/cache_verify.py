@@ -27,10 +27,12 @@ def verify_store(store: Store, *, repair: bool, json: bool) -> int:
     removed: Integrity | None = None
     projects = read_projects(store.registry.projects())
     if repair and not found.is_whole:
-        errors = _fetch_again(store, found, projects)
         with disk_errors(store.root), Leases(store.root).take([]):
+            store.layout.drop(found.damaged_blobs)
+            errors = _fetch_again(store, found, projects)
             # A manifest that is damaged is made anew, for it is known what it says.
-            store.layout.record([each for each in projects.models if store.snapshots.path(each.tree_digest).is_dir()])
+            standing = [each for each in projects.models if store.snapshots.path(each.tree_digest).is_dir()]
+            store.layout.record(standing, whole=True)
             removed = discard_damaged(store, found)
     elif not found.is_whole:
         errors = [_damage(found)]

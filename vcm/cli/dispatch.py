@@ -49,7 +49,7 @@ COMMANDS = {
 }
 # Those that fetch nothing, unless such an option makes them.
 _LOCAL = frozenset(
-    {"init", "check", "verify", "list", "show", "path", "run", "analyze", "cache", "mirror", "bundle", "serve"}
+    {"init", "check", "verify", "list", "show", "path", "run", "analyze", "cache", "mirror", "push", "bundle", "serve"}
 )
 _FETCHING = ("download_models", "repair")
 _registered: dict[str, typer.Typer] = {}

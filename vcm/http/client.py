@@ -96,6 +96,8 @@ class HttpClient:
         self._home = origin(address.endpoint)
         self._home_path = urlsplit(address.endpoint).path.rstrip("/")
         self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=address.read_seconds)
+        # urllib3 sends with the time that is there to connect, and a server may take longer over a piece of a body.
+        self._sending_timeout = urllib3.Timeout(connect=address.read_seconds, read=address.read_seconds)
         self._proxies: dict[tuple[str, str, int], dict[str, str]] = {}
         if not is_offline and address.ca_bundle and not os.path.exists(address.ca_bundle):  # noqa: PTH110
             raise RegistryError(
@@ -244,7 +246,7 @@ class HttpClient:
                 preload_content=False,
                 decode_content=False,
                 retries=_NO_RETRIES,
-                timeout=self._timeout,
+                timeout=self._timeout if body is None else self._sending_timeout,
             )
         except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError) as error:
             if proxies:

@@ -39,12 +39,14 @@ class Failure:
         reason: what it said.
         code: one of the codes of ``vcm.errors``.
         error: an origin's error, in full.
+        hint: what a mirror's error says to do.
     """
 
     source: str
     reason: str
     code: str
     error: ModelDownloadError | None = None
+    hint: str = ""
 
 
 def nobody_gave(wanted: WantedFile, failures: Sequence[Failure], without_origin: str) -> ModelDownloadError:
@@ -63,11 +65,13 @@ def nobody_gave(wanted: WantedFile, failures: Sequence[Failure], without_origin:
     codes = {each.code for each in failures}
     worst = (code for code in (NETWORK_ERROR, AUTHENTICATION_ERROR, CHECKSUM_MISMATCH) if code in codes)
     size = "" if wanted.size is None else f" ({byte_count(wanted.size)})"
+    code = next(worst, NOT_INSTALLED)
+    remedy = next((each.hint for each in failures if code == each.code == AUTHENTICATION_ERROR), "")
     return ModelDownloadError(
         f"not in the store{', no mirror gave it' if failures else ''}, and {without_origin}{size}",
-        hint=WAYS.get(without_origin, ""),
+        hint=remedy or WAYS.get(without_origin, ""),
         details=_table(failures),
-        error_code=next(worst, NOT_INSTALLED),
+        error_code=code,
         model=wanted.model,
         file=wanted.path,
     )

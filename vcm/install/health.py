@@ -86,15 +86,16 @@ class Health:
         """Whether a mirror is not asked any more."""
         return mirror is not None and self._standings.get(mirror, Standing()).is_off
 
-    def note(self, mirror: str, event: Event, reason: str = "") -> None:
-        """Note what a mirror did, and why that is so."""
+    def note(self, mirror: str, event: Event, reason: str = "", remedy: str = "") -> None:
+        """Note what a mirror did, why that is so, and what whoever is denied something can do."""
         with self._lock:
             before = self._standings.get(mirror, Standing())
             after = self._standings[mirror] = before.after(event)
         if after.is_off and not before.is_off:
             self._notice(f"mirror {mirror} is not asked any more in this run: {reason}")
         elif after.is_denied and not before.is_denied:
-            self._notice(f"mirror {mirror}: {reason}; what it does not give us is asked of the next source")
+            told = f"{reason}; {remedy}" if remedy else reason
+            self._notice(f"mirror {mirror}: {told}; what it does not give us is asked of the next source")
 
 
 class MirrorPatience:

@@ -197,7 +197,7 @@ class Transfer:
         if isinstance(error, OtherFileError):
             self._note_lie(place.mirror, error, wanted)
         else:
-            self._health.note(place.mirror, event_of(error), error.message)
+            self._health.note(place.mirror, event_of(error), error.message, error.hint)
 
     def _note_lie(self, mirror: str, error: ModelChecksumError | OtherFileError, wanted: WantedFile) -> None:
         self._health.note(mirror, Event.LIED, f"it sent wrong bytes for {wanted.label}")
@@ -234,4 +234,4 @@ class _Search:
                 self.unreachable.add(host(place.url))
             self.failures.append(Failure(place.name, told.message, told.error_code, told))
         else:
-            self.failures.append(Failure(place.name, error.message, error.error_code))
+            self.failures.append(Failure(place.name, error.message, error.error_code, hint=error.hint))

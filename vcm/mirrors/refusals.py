@@ -36,7 +36,11 @@ def refusal(answer: Answer, *, hides_misses: bool) -> RegistryError | None:
     if status in _MISSES or (status == _FORBIDDEN and hides_misses):
         return ModelNotFoundError(f"does not have it (status {status})")
     if status in (_UNAUTHORIZED, _FORBIDDEN):
-        return RegistryError(f"access denied (status {status})", error_code=AUTHENTICATION_ERROR)
+        return RegistryError(
+            f"access denied (status {status})",
+            error_code=AUTHENTICATION_ERROR,
+            hint="give that mirror the header it wants, in the user's own configuration",
+        )
     if status in _BUSY:
         seconds = retry_after(answer.headers)
         reason = "too many requests" if status == _TOO_MANY else f"answers {status}"

@@ -19,7 +19,7 @@ from vcm.core import names
 from vcm.core.mirrors import is_this_machine
 from vcm.core.records import record
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
-from vcm.http.addresses import host, is_this_machine
+from vcm.http.addresses import host
 from vcm.http.client import HttpClient
 from vcm.oci.challenges import Challenge, parse_challenges
 from vcm.oci.credentials import Credentials, Keyring

@@ -21,6 +21,7 @@ _BODY_SECONDS = 10.0
 _LONGEST_WORDS = 200
 _TOO_MANY = 429
 _TOO_LARGE = 413
+_NOT_SATISFIABLE = 416
 
 _TELL = "ask whoever runs that registry"
 _DENIED = (
@@ -97,7 +98,8 @@ def refused(
             hint="try again later" if seconds is None else f"try again in {seconds:.0f} s",
             retry_after=seconds,
         )
-    if answer.status == _TOO_LARGE or "SIZE_INVALID" in refusal.codes:
+    # Where a part of a blob was sent, 416 would be about the part; one that is sent as a whole is too large for one.
+    if answer.status in (_TOO_LARGE, _NOT_SATISFIABLE if size else None) or "SIZE_INVALID" in refusal.codes:
         what = "something that is too large for it" if size is None else f"a blob of {byte_count(size)}"
         return RegistryError(
             f"{host} refused {what}{told}",

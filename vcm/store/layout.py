@@ -1,13 +1,14 @@
 """The store as an OCI image layout: an index of the models that are installed, beside the blobs.
 
     <cache>/oci-layout                     says that the folder is one
-    <cache>/index.json                     names the manifest of each installed model
+    <cache>/index.json                     names the manifest of each installed model; its time of writing is that of
+                                           the last look at it, or 1970 where models may be missing
     <cache>/partial/index.json.lock        held by whoever changes it
     <cache>/blobs/sha256/<hex>             its manifest and configuration, like the model's files
 
 So any tool that reads such a layout (skopeo, podman, oras, a web server) reads the store. The index is true at every
 instant: blobs are durable before it names them, and not named any more before they go. Every change reads it anew and
-replaces it whole. One that cannot be used is made anew: each project's next sync names its models in it.
+replaces it whole. One that cannot be used is made anew.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Layout:
     def entries(self) -> list[Entry]:
         """The packages that the index names, by name; what is damaged, or not of vcm, is left out."""
         try:
-            return self._entries(self._rows())
+            return self._entries(self._rows() or ())
         except VcmError:
             return []
 
@@ -71,7 +72,7 @@ class Layout:
         """The models that are installed, as far as their manifests tell, in the order of ``entries``."""
         return [entry.model for entry in self.entries()]
 
-    def record(self, models: Sequence[LockedModel], cancelled: Event | None = None) -> None:
+    def record(self, models: Sequence[LockedModel], cancelled: Event | None = None, *, whole: bool = False) -> None:
         """Name installed models in the index; writes nothing where it names them already.
 
         One that lacks a blob, as where somebody has removed it by hand, is not named.
@@ -79,6 +80,7 @@ class Layout:
         Args:
             models: which.
             cancelled: ends the waiting for others.
+            whole: whether these are all that are installed, as far as anybody knows.
 
         Raises:
             VcmError: the store cannot be written.
@@ -87,34 +89,46 @@ class Layout:
             return
         packages = [package(model) for model in models]
         with disk_errors(self._root):
+            whole = whole or self.is_whole
             if not self._names_all(packages):
                 with self.exclusive(cancelled):
                     self._add(packages)
-        with suppress(OSError):
-            # Who sees that it is as new as the record of what is installed need not look into it.
-            os.utime(self.index_file)
+        self._stamp(whole=whole)
 
-    def drop(self, digests: Collection[str], cancelled: Event | None = None) -> None:
+    @property
+    def is_whole(self) -> bool:
+        """Whether the index may name all that is installed: it was not made anew, nor was anything taken back since."""
+        try:
+            return self.index_file.stat().st_mtime_ns > 0 and self._rows() is not None
+        except (OSError, VcmError):
+            return False
+
+    def confirm(self) -> None:
+        """Say that the index is as new as the record of what is installed, if it is whole."""
+        self._stamp(whole=self.is_whole)
+
+    def drop(self, digests: Collection[str], cancelled: Event | None = None, *, for_good: bool = False) -> None:
         """Name nothing any more that needs what is to be removed, nor what other tools have put there.
 
         Args:
             digests: SHA-256 of blobs, and tree digests of snapshots.
             cancelled: ends the waiting for others.
+            for_good: whether nobody will want to have it back.
 
         Raises:
             VcmError: the store cannot be written.
         """
         if not self.index_file.is_file():
             return
-        gone = frozenset(digests)
+        gone, whole = frozenset(digests), for_good and self.is_whole
         with disk_errors(self._root), self.exclusive(cancelled):
             try:
-                entries = self._entries(self._rows())
+                entries = self._entries(self._rows() or ())
             except VcmError:
                 return  # It is somebody else's.
-            self._write(
-                [each for each in entries if each.model.tree_digest not in gone and gone.isdisjoint(each.needs)], ()
-            )
+            kept = [each for each in entries if each.model.tree_digest not in gone and gone.isdisjoint(each.needs)]
+            self._write(kept, ())
+            self._stamp(whole=whole)
 
     @contextmanager
     def exclusive(self, cancelled: Event | None = None) -> Iterator[None]:
@@ -135,15 +149,18 @@ class Layout:
                     self._is_held = False
 
     def _names_all(self, packages: Iterable[Package]) -> bool:
-        rows = {name_in(row): row for row in self._rows()}
+        rows = self._rows()
+        if rows is None or not self._is_marked():
+            return False
+        known_rows = {name_in(row): row for row in rows}
         for each in packages:
-            row = rows.get(each.reference)
+            row = known_rows.get(each.reference)
             if row is None:
                 return False
             known = _entry(each, refs_in(row), asked_in(row))
             if row != known.descriptor or merged([known], [_entry(each)]) != [known]:
                 return False
-        return self._is_marked()
+        return True
 
     def _is_marked(self) -> bool:
         # Other tools write it with blanks.
@@ -154,7 +171,7 @@ class Layout:
         for each in whole:
             self._blobs.put(each.config, each.config_digest)
             self._blobs.put(each.manifest, each.digest)
-        rows = self._rows()
+        rows = self._rows() or []
         entries = self._entries(rows)
         names = {entry.name for entry in entries}
         foreign = [row for row in rows if name_in(row) not in names]
@@ -173,20 +190,25 @@ class Layout:
                 self._blobs.settle()
             replace_file(self.index_file, data)
 
-    def _rows(self) -> list[Descriptor]:
-        """The index as it is now; nothing where there is none, or none that can be used.
+    def _stamp(self, *, whole: bool) -> None:
+        """Let the index's time say whether anybody has to look into it."""
+        with suppress(OSError):
+            os.utime(self.index_file, None if whole else (0, 0))
+
+    def _rows(self) -> list[Descriptor] | None:
+        """The index as it is now; None where there is none, or none that can be used.
 
         Raises:
             VcmError: that name has a file of somebody else.
         """
         data = read_small(self.index_file, _LARGEST)
         if data is None:
-            return []
+            return None
         try:
             return parse_index(data)
         except ValueError:
             if self._mark.is_file():
-                return []
+                return None
             raise VcmError(
                 f"{self.index_file} is not the index of an OCI image layout, which a store has under that name",
                 error_code=CONFIG_ERROR,

@@ -153,10 +153,12 @@ def prune(store: Store, now: float, cancelled: Event | None = None) -> Pruned:
     with disk_errors(store.root), leases.exclusive(cancelled), store.layout.exclusive(cancelled):
         planned = plan_pruning(store, now)
         planned.projects.refuse_uncertain()
-        store.layout.drop([part.name for part in planned.pruning.dropped(Kind.SNAPSHOT, Kind.BLOB)])
+        gone = [part.name for part in planned.pruning.dropped(Kind.SNAPSHOT, Kind.BLOB)]
+        store.layout.drop(gone, cancelled, for_good=True)
         _remove(store, planned.pruning.drop)
         store.registry.forget(planned.projects.gone)
         store.registry.drop([part.name for part in planned.pruning.dropped(Kind.SNAPSHOT)])
+        store.layout.confirm()
     return planned
 
 

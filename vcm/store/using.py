@@ -104,22 +104,32 @@ class StoreUse:
             return False
 
     def is_named(self) -> bool:
-        """Whether the store's index will name all that is installed, because it is as new as the record of that."""
+        """Whether the store's index will name all that is installed: it is as new as the record of that."""
         root = self._store.root
         return _written(root / "index.json") >= max(_written(root / "registry.json"), 1)
 
-    def name(self, models: Sequence[LockedModel], *, quiet: bool = False) -> None:
+    def name(self, models: Sequence[LockedModel], *, anew: bool, quiet: bool = False) -> None:
         """Let the store's index name installed models, for other tools; costs little where it does already.
 
         Args:
             models: what is installed.
+            anew: whether those of other projects may be missing in it, too.
             quiet: say nothing where it cannot be done, as in a store that nobody here may write.
         """
         try:
             self._store.layout.record(models, self._cancelled)
+            if anew or not self._store.layout.is_whole:
+                self._store.layout.record([*self._installed(), *models], self._cancelled, whole=True)
         except VcmError as error:
             if not quiet:
                 self._notice(f"other tools do not find the new models in the store: {error}")
+
+    def _installed(self) -> list[LockedModel]:
+        """The models of all known projects that are installed."""
+        from vcm.store.pruning import read_projects
+
+        models = read_projects(self._store.registry.projects()).models
+        return [model for model in models if self._store.snapshots.path(model.tree_digest).is_dir()]
 
     def remember(self, models: Sequence[LockedModel], *, quiet: bool = False) -> None:
         """Let the store know which models the project has installed; costs little where it does already.

@@ -1,0 +1,78 @@
+"""Where to push to: a configured mirror or an address, and the tag that the user gives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from vcm.core.mirror_config import mirror_address
+from vcm.core.mirrors import Mirror, RegistryAddress, registry_address
+from vcm.core.wording import did_you_mean
+from vcm.errors import ConfigError
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+def destination(text: str, mirrors: Sequence[Mirror]) -> tuple[Mirror, RegistryAddress]:
+    """The mirror that the command line names, and where it is.
+
+    Args:
+        text: name of a configured mirror, or an ``oci://`` address.
+        mirrors: those that are configured.
+
+    Raises:
+        ConfigError: there is no such mirror, or it is nothing to push to.
+    """
+    mirror = next((each for each in mirrors if each.name == text), None)
+    if mirror is None:
+        mirror = _at_address(text) if "://" in text else _unknown(text, mirrors)
+    if mirror.kind != "oci":
+        folder = mirror.url.removeprefix("file://").partition("/blobs/sha256/")[0]
+        way = (
+            f"fill it as a store: vcm sync --cache-dir {folder}"
+            if mirror.kind == "file"
+            else "copy the store's folder blobs to where that server takes it from, with cp, rclone copy or aws s3 sync"
+        )
+        raise ConfigError(f"{mirror.name} is no OCI registry, to which alone can be pushed", hint=way)
+    return mirror, registry_address(mirror.url)
+
+
+def _at_address(text: str) -> Mirror:
+    try:
+        url, authorization = mirror_address(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"this is nothing to push to: {error}", hint="name an address: oci://HOST/PATH/{repo}"
+        ) from None
+    host = urlsplit(url).netloc
+    if authorization is not None:
+        # Other users of the machine can read the command line.
+        raise ConfigError(
+            "an address holds no credentials here", hint=f"run docker login {host}, or podman login {host}"
+        )
+    return Mirror(name=host or url, url=url)
+
+
+def _unknown(name: str, mirrors: Sequence[Mirror]) -> NoReturn:
+    known = [each.name for each in mirrors]
+    raise ConfigError(
+        f'no mirror "{name}"{did_you_mean(name, known)}',
+        hint=f"mirrors: {', '.join(known)}" if known else "name an address: oci://HOST/PATH/{repo}",
+    )
+
+
+def checked_tag(text: str) -> str:
+    """A tag that registries know how to keep.
+
+    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not _TAG.fullmatch(text):
+        raise ConfigError(
+            f'"{text}" is no tag', hint="a tag has at most 128 letters, digits, _, . and -, and begins with no . or -"
+        )
+    return text
