@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -20,6 +20,7 @@ from hypothesis import settings
 
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.core.metadata import Freshness
+from vcm.core.mirrors import Mirror
 from vcm.core.reporter import Reporter
 from vcm.session import Session
 from vcm.settings import Settings, Token
@@ -198,6 +199,9 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
         cancelled: Event | None = None,
         freshness: Freshness = "refresh",
         project: Path | None = None,
+        mirrors: Sequence[Mirror] = (),
+        fallback: bool = True,
+        strict_mirrors: bool = False,
     ) -> Session:
         settings = Settings(
             cache_dir=folder,
@@ -205,6 +209,9 @@ def session(hub: HubSimulator, cache: Path) -> Iterator[Callable[..., Session]]:
             token=Token(token, "HF_TOKEN") if token else None,
             offline=offline,
             hub_cache=Path(os.environ["HF_HOME"], "hub"),
+            mirrors=tuple(mirrors),
+            fallback=fallback,
+            strict_mirrors=strict_mirrors,
         )
         notes = Notes()
         # What tests change on their hub is seen at once; what is said of known answers asks for another freshness.

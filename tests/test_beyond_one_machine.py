@@ -154,9 +154,9 @@ def test_a_registry(first: Machine, machine: Callable[[str], Machine], registry:
 def test_a_registry_without_vcm(first: Machine, machine: Callable[[str], Machine], registry: Registry) -> None:
     shown = json.loads(first.succeeds("vcm show frames --json"))
     text = json.dumps(shown)
-    reference = re.search(r"acme/frames:[0-9a-f]{12}", text)
+    reference = re.search(r"acme/frames:[0-9a-f]{12}-[0-9a-f]{12}", text)
     assert reference, text
-    line = block("sh", "skopeo copy").strip().replace("acme/frames:0123456789ab", reference[0])
+    line = block("sh", "skopeo copy").strip().replace("acme/frames:0123456789ab-cdef01234567", reference[0])
     line = line.replace("$(vcm cache dir)", str(first.store)).replace(REGISTRY, registry.host)
     words = shlex.split(line)
     subprocess.run([words[0], "--insecure-policy", *words[1:], "--dest-tls-verify=false"], check=True)

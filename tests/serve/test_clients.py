@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.conftest import Result, closed_port
 from tests.serve.conftest import COMMIT, FILES, put
-from vcm.core.lock import parse_lock
-from vcm.store.store import Store
+from vcm.serve.server import Server
 from vcm.testing import HubSimulator
 
 if sys.platform == "win32":
@@ -59,10 +61,14 @@ def test_the_command(serve: Serve, cache: Path, how: signal.Signals, code: int) 
     process, url = serve()
     _, _, port = url.rpartition(":")
     assert url == f"http://127.0.0.1:{port}"
-    # A client that has connected and says nothing does not keep it.
-    curl = subprocess.run(["curl", "-s", url], capture_output=True, text=True, check=False)
-    assert curl.stdout == "vcm serve: 1 model, read-only; point HF_ENDPOINT here\n"
-    found, err, seconds = ended(process, how)
+    assert requests.get(url, timeout=10).text == "vcm serve: 1 model, read-only; point HF_ENDPOINT here\n"
+    # Who is in the middle of a file does not keep it.
+    with socket.create_connection(("127.0.0.1", int(port))) as connection:
+        connection.sendall(
+            f"GET /acme/gated/resolve/main/model.safetensors HTTP/1.1\r\nHost: {url[7:]}\r\n\r\n".encode()
+        )
+        assert connection.recv(8) == b"HTTP/1.1"
+        found, err, seconds = ended(process, how)
     assert (found, seconds < 1.5) == (code, True)
     assert err == (
         f"serving 1 model of {cache}, 1.1 MB; Ctrl-C ends it\n"
@@ -73,14 +79,43 @@ def test_the_command(serve: Serve, cache: Path, how: signal.Signals, code: int) 
     )
 
 
-def test_it_warns_of_gated_models_that_leave_this_machine(serve: Serve, cache: Path) -> None:
+def test_it_warns_of_gated_models_that_leave_this_machine(
+    vcm: Callable[..., Result], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(cache, FILES, repo="acme/gated", commit=COMMIT, gated="auto")
-    process, url = serve("--host", "0.0.0.0", "-q")
-    assert "0.0.0.0" not in url
-    assert ended(process, signal.SIGTERM)[1] == (
+    # As with --host 0.0.0.0, but that no test opens a door to the network.
+    monkeypatch.setattr(Server, "only_this_machine", False)
+    monkeypatch.setattr(Server, "run", lambda *_: None)
+    result = vcm("-q", "serve", "--port", "0")
+    assert result.code == 0
+    assert result.err == (
         "note: acme/gated: gated, and whoever reaches this port gets the files without accepting the terms\n"
-        "interrupted\n"
     )
+
+
+def test_the_address_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server("127.0.0.1", 0)
+    server.close()
+    monkeypatch.setattr(server, "_host", "0.0.0.0")
+    assert re.fullmatch(r"http://[\w.-]+:\d+", server.url)
+    assert not server.url.startswith(("http://0.0.0.0", "http://127.")) or not _has_network()
+    monkeypatch.setattr(server, "_host", "fd00::1")
+    assert server.url.startswith("http://[fd00::1]:")
+
+
+def _has_network() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(("192.0.2.1", 9)) == 0
+
+
+def test_an_empty_store(serve: Serve, cache: Path) -> None:
+    process, url = serve("--host", "localhost")
+    assert requests.get(url, timeout=10).text == "vcm serve: 0 models, read-only; point HF_ENDPOINT here\n"
+    lines = ended(process, signal.SIGTERM)[1].splitlines()
+    assert lines[0] == f"serving 0 models of {cache}, 0 B; Ctrl-C ends it"
+    assert lines[3] == "note: nothing is installed here yet: what vcm sync installs is served at once"
+    assert not cache.exists()
+    assert url.startswith(("http://127.0.0.1:", "http://[::1]:"))
 
 
 def test_where_it_cannot_listen(vcm: Callable[..., Result], serve: Serve) -> None:
@@ -129,8 +164,6 @@ class TestFromTheHub:
         hub: HubSimulator,
         vcm: Callable[..., Result],
         manifest: Callable[[str], Path],
-        project: Path,
-        cache: Path,
         serve: Serve,
     ) -> str:
         about: dict[str, Any] = {"card": {"license": "mit"}, "pipeline_tag": "text-generation"}
@@ -138,7 +171,6 @@ class TestFromTheHub:
         hub.add_repo("acme/tagged", {"config.json": b"{}", "model.safetensors": b"weights"}, tags=["v1.0"], **about)
         manifest(self.MANIFEST)
         assert vcm("sync").code == 0
-        Store(cache).layout.record(parse_lock((project / "models.lock").read_bytes()).models)
         return serve()[1]
 
     def test_vcm_locks_and_installs_the_same(
@@ -158,6 +190,16 @@ class TestFromTheHub:
         assert (project / "models.lock").read_bytes() == lock
         assert vcm("verify", "--cache-dir", tmp_path / "other").code == 0
         assert vcm("lock", "--check", "--upstream", "--cache-dir", tmp_path / "other").code == 0
+
+    def test_what_prune_removes_is_gone(
+        self, url: str, manifest: Callable[[str], Path], vcm: Callable[..., Result]
+    ) -> None:
+        found = f"{url}/acme/tagged/resolve/v1.0/config.json"
+        assert requests.get(found, timeout=10).content == b"{}"
+        manifest('[models.tiny]\nrepo = "acme/tiny"\n')
+        assert vcm("lock").code == vcm("cache", "prune").code == 0
+        assert requests.get(found, timeout=10).headers["X-Error-Code"] == "RepoNotFound"
+        assert requests.get(f"{url}/acme/tiny/resolve/main/config.json", timeout=10).content == FILES["config.json"]
 
     def test_the_hubs_own_client_gets_the_same_cache(self, url: str, hub: HubSimulator, tmp_path: Path) -> None:
         pytest.importorskip("huggingface_hub")

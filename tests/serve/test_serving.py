@@ -172,6 +172,7 @@ class TestStrangers:
             (b"GET / HTTP/1.1\r\nHost: 127.0.0.5\r\nConnection: close\r\n\r\n", 200),
             (b"GET / HTTP/1.1\r\nHost: [\r\nConnection: close\r\n\r\n", 421),
             (b"\r\n\r\nGET / HTTP/1.0\r\n\r\n", 200),
+            (b"\r\n" * 40_000, 431),
         ],
     )
     def test_what_they_say(self, served: Served, data: bytes, status: int) -> None:

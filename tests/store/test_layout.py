@@ -156,9 +156,12 @@ def test_an_index_of_something_else_stays(store, model, snapshot):
     assert caught.value.hint == "move it away, or choose another folder with --cache-dir"
     store.layout.drop([model.tree_digest])
     store.registry.record(store.root, [], store.root)
+    before = path.stat()
+    prune(store, time.time())
     clean(store, time.time())
     assert [each.name for each in store.root.iterdir()] == ["index.json"]
     assert path.read_text() == '{"pages": []}'
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_what_another_tool_put_there_stays_until_prune(store, two, tmp_path):
@@ -173,6 +176,21 @@ def test_what_another_tool_put_there_stays_until_prune(store, two, tmp_path):
     assert named(store) == {model.tree_digest for model in two}
     assert len(index(store)["manifests"]) == 2
     assert len(list(store.blobs.folder.iterdir())) == 3 + 2 * 2
+
+
+def test_a_name_of_a_model_means_that_model(store, two):
+    """Whatever another tool has copied to it."""
+    row = add_foreign(store)
+    document = index(store)
+    name = document["manifests"][0]["annotations"][REF_NAME]
+    document["manifests"][0] = {**row, "annotations": {REF_NAME: name}}
+    (store.root / "index.json").write_text(json.dumps(document))
+    assert len(named(store)) == 1
+    store.layout.record(two)
+    assert len(named(store)) == 2
+    assert sorted(each["annotations"][REF_NAME] for each in index(store)["manifests"]) == sorted(
+        [*(package(model).reference for model in two), "x"]
+    )
 
 
 def test_a_descriptor_that_another_tool_has_rewritten_is_put_right(store, two):

@@ -25,7 +25,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0: any that is free.")] = 8300,
 ) -> int:
-    """Serve what is installed in the store, as a Hub that is read-only.
+    """Serve what is installed, as a Hub that is read-only.
 
     Every client of the Hub asks here where HF_ENDPOINT says so; vcm takes it for a mirror where VCM_MIRRORS does. There
     is no encryption and no password: whoever reaches the port may read all of it. One person's machine or one pod
@@ -60,6 +60,8 @@ def _tell_usage(server: Server, catalog: Catalog, folder: str) -> None:
     _tell(f"serving {counted(len(catalog.repos), 'model')} of {folder}, {size}; Ctrl-C ends it")
     _tell(f"  any client of the Hub: HF_ENDPOINT={server.url}")
     _tell(f"  vcm sync, as a mirror: VCM_MIRRORS={server.url}")
+    if not catalog.contents:
+        _note("nothing is installed here yet: what vcm sync installs is served at once")
     if server.only_this_machine:
         _tell("only this machine can reach it; --host 0.0.0.0 lets the network in")
 

@@ -35,9 +35,7 @@ def sync(
             "--from", metavar="DIR|FILE", help="Take bytes from this folder or bundle first (may be repeated)."
         ),
     ] = [],
-    no_origin: Annotated[
-        bool, typer.Option("--no-origin", help="Only mirrors, never the hub or a url's server.")
-    ] = False,
+    no_origin: Annotated[bool, typer.Option("--no-origin", help="Ask mirrors only, not the hub.")] = False,
     strict_mirrors: Annotated[
         bool, typer.Option("--strict-mirrors", help="A mirror that sends wrong bytes is an error.")
     ] = False,

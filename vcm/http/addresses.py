@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
@@ -26,11 +25,3 @@ def host(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2] or "no host"
     except ValueError:
         return "no host"
-
-
-def is_this_machine(name: str) -> bool:
-    """Whether a host is reached without leaving this machine."""
-    try:
-        return name == "localhost" or ip_address(name).is_loopback
-    except ValueError:
-        return False

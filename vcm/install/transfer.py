@@ -139,7 +139,8 @@ class Transfer:
         digest = partial.verified()
         partial.finish()
         self._blobs.admit(partial.path, digest)
-        return Fetched(digest, partial.size, partial.received, partial.supplied)
+        supplied = {mirror: count for mirror, count in partial.supplied.items() if count}
+        return Fetched(digest, partial.size, partial.received, supplied)
 
     def _take(self, place: Local, partial: Partial) -> Fetched:
         wanted, taken = partial.wanted, 0

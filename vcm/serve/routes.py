@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import FileIO
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from vcm.core.layout import INDEX, MARK
+from vcm.core.mirrors import is_this_machine
 from vcm.core.wording import counted
 from vcm.serve import hub_api
 from vcm.serve.catalog import Catalog, Commit, Content, etag_of
@@ -64,7 +64,7 @@ class Routes:
             return refused.answer()
 
     def _check(self, request: Request) -> None:
-        if self._only_this_machine and not _is_this_machine(request.headers.get("host", "localhost")):
+        if self._only_this_machine and not is_this_machine(request.headers.get("host", "localhost")):
             raise RefusedError(421, "this hub is for its own machine: --host opens it to others")
         if request.method not in {"GET", "HEAD"} and not hub_api.is_question(request):
             raise RefusedError(405, "this hub is read-only", headers={"Allow": "GET, HEAD"})
@@ -138,14 +138,6 @@ def _about(commit: Commit, file: LockedFile) -> dict[str, str]:
     if file.oid is None:
         headers |= {"X-Linked-Etag": f'"{file.sha256}"', "X-Linked-Size": str(file.size)}
     return headers
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name in {"localhost", "localhost."} or ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _not_whole() -> RefusedError:

@@ -151,13 +151,13 @@ class _Conversation:
             OSError: it takes too long.
         """
         deadline = time.monotonic() + _IDLE_SECONDS
-        while b"\r\n\r\n" not in self._read:
+        # Some clients put an empty line behind a body.
+        while b"\r\n\r\n" not in self._read.lstrip(b"\r\n"):
             if len(self._read) > LONGEST_HEAD:
                 raise _too_long()
             if not self._receive(deadline):
                 return None
-            self._read = self._read.lstrip(b"\r\n")
-        head, _, self._read = self._read.partition(b"\r\n\r\n")
+        head, _, self._read = self._read.lstrip(b"\r\n").partition(b"\r\n\r\n")
         if len(head) > LONGEST_HEAD:
             raise _too_long()
         request = parse_head(head)

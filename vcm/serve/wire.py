@@ -144,7 +144,7 @@ def parse_head(data: bytes) -> Request:
         target=target,
         segments=_segments(target.partition("?")[0]),
         headers=headers,
-        keeps="close" not in asked and (match[3] == b"1" or "keep-alive" in asked),
+        keeps="close" not in asked and match[3] == b"1",
     )
 
 

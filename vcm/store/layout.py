@@ -38,7 +38,7 @@ from vcm.core.layout import (
     refs_of,
 )
 from vcm.core.lock import LockedModel
-from vcm.core.modelpack import Package, package, read_described
+from vcm.core.modelpack import MANIFEST_TYPE, Package, package, read_described
 from vcm.errors import CONFIG_ERROR, VcmError
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors, read_small, replace_file, scanned
@@ -46,8 +46,10 @@ from vcm.store.files import disk_errors, read_small, replace_file, scanned
 if TYPE_CHECKING:
     from vcm.core.layout import Descriptor
 
-_LARGEST = 1 << 28
-"""Bytes; the manifest of 500,000 files, or the index of as many models."""
+_LARGEST_INDEX = 1 << 28
+"""Bytes; that of 500,000 models."""
+_LARGEST_MANIFEST = 1 << 26
+"""Bytes; that of 150,000 files. Registries take 4 MB."""
 
 
 class Layout:
@@ -105,7 +107,8 @@ class Layout:
 
     def confirm(self) -> None:
         """Say that the index is as new as the record of what is installed, if it is whole."""
-        self._stamp(whole=self.is_whole)
+        if self.is_whole:
+            self._stamp(whole=True)
 
     def drop(self, digests: Collection[str], cancelled: Event | None = None, *, for_good: bool = False) -> None:
         """Name nothing any more that needs what is to be removed, nor what other tools have put there.
@@ -172,10 +175,9 @@ class Layout:
             self._blobs.put(each.config, each.config_digest)
             self._blobs.put(each.manifest, each.digest)
         rows = self._rows() or []
-        entries = self._entries(rows)
+        entries = merged(self._entries(rows), map(_entry, whole))
         names = {entry.name for entry in entries}
-        foreign = [row for row in rows if name_in(row) not in names]
-        self._write(merged(entries, map(_entry, whole)), foreign)
+        self._write(entries, [row for row in rows if name_in(row) not in names])
 
     def _write(self, entries: Iterable[Entry], foreign: Iterable[Descriptor]) -> None:
         """Replace the index by one of these, without those that lack a blob."""
@@ -201,7 +203,7 @@ class Layout:
         Raises:
             VcmError: that name has a file of somebody else.
         """
-        data = read_small(self.index_file, _LARGEST)
+        data = read_small(self.index_file, _LARGEST_INDEX)
         if data is None:
             return None
         try:
@@ -221,7 +223,9 @@ class Layout:
     def _read(self, row: Descriptor) -> Entry | None:
         """The package that a descriptor is of, if vcm has named it."""
         digest, size = digest_in(row), row["size"]
-        data = read_small(self._blobs.path(digest), min(size, _LARGEST))
+        if row["mediaType"] != MANIFEST_TYPE or not name_in(row).endswith(digest[:12]):
+            return None
+        data = read_small(self._blobs.path(digest), min(size, _LARGEST_MANIFEST))
         if data is None or len(data) != size or hashlib.sha256(data).hexdigest() != digest:
             return None
         try:

@@ -1,0 +1,139 @@
+"""``vcm sync`` with mirrors: what it says of them, and what it does without the hub."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.mirrors.conftest import DATA
+from vcm.cli import context
+from vcm.settings import read_settings
+
+TEXT = '[models.m]\nrepo = "acme/m"\n'
+
+
+@pytest.fixture
+def project_with(hub, model, rack, manifest, vcm, monkeypatch):
+    """A locked project whose machine has mirrors: by default the rack."""
+
+    def make(*mirrors, fallback=True, text=TEXT):
+        manifest(text)
+        assert vcm("lock").code == 0
+        hub.clear_requests()
+        configured = mirrors or (rack.mirror(),)
+
+        def read(**named):
+            return replace(read_settings(**named), mirrors=configured, fallback=fallback)
+
+        monkeypatch.setattr(context, "read_settings", read)
+
+    return make
+
+
+def test_where_bytes_came_from_is_told(hub, rack, project_with, vcm):
+    project_with(rack.mirror("empty", headers={}), rack.mirror())
+    rack.fail(status=404)
+    done = vcm("sync")
+    assert (done.code, done.err) == (0, "fetching 1 file, 300.0 kB\n")
+    assert done.out.startswith("Installed 1 model: 300.0 kB fetched (300.0 kB from rack)\n + m")
+    assert hub.requests == []
+    assert vcm("sync").out == "Nothing to do: 1 model installed, no network used\n"
+
+
+def test_where_bytes_came_from_as_json(hub, rack, project_with, vcm):
+    project_with(rack.mirror("empty"), rack.mirror())
+    rack.fail(status=404)
+    document = json.loads(vcm("sync", "--json").out)
+    assert document["sources"] == {"empty": 0, "rack": len(DATA), "origin": 0}
+    assert document["bytes_fetched"] == len(DATA)
+    assert json.loads(vcm("sync", "--json").out)["sources"] == {"empty": 0, "rack": 0, "origin": 0}
+
+
+def test_the_hub_is_the_origin(hub, rack, project_with, vcm):
+    project_with()
+    rack.fail(status=404)
+    document = json.loads(vcm("sync", "--json").out)
+    assert document["sources"] == {"rack": 0, "origin": len(DATA)}
+
+
+def test_without_mirrors_nothing_is_said_of_them(hub, model, manifest, vcm):
+    manifest(TEXT)
+    done = vcm("sync", "--json")
+    assert "sources" not in json.loads(done.out)
+
+
+def test_a_lie_costs_a_line(hub, rack, project_with, vcm):
+    project_with()
+    rack.fail(corrupt=True)
+    done = vcm("sync")
+    assert done.code == 0
+    assert done.err == (
+        "fetching 1 file, 300.0 kB\n"
+        "note: mirror rack is not asked any more in this run: it sent wrong bytes for m/model.safetensors\n"
+    )
+    assert "from rack" not in done.out
+
+
+def test_strict_mirrors(hub, rack, project_with, vcm):
+    project_with()
+    rack.fail(corrupt=True)
+    done = vcm("sync", "--strict-mirrors")
+    assert done.code == 4
+    assert "error: m/model.safetensors: mirror rack sent wrong bytes: expected sha256:" in done.err
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("options", [("--no-origin",), ("--no-origin", "--frozen")])
+def test_no_origin(hub, rack, project_with, vcm, options):
+    project_with()
+    done = vcm("sync", *options)
+    assert done.code == 0
+    assert hub.requests == []
+
+
+def test_no_origin_where_no_mirror_has_it(hub, rack, project_with, vcm):
+    project_with()
+    rack.fail(status=404)
+    done = vcm("sync", "--no-origin", "--json")
+    assert done.code == 1
+    assert hub.requests == []
+    error = json.loads(done.out)["error"]
+    assert (error["code"], error["details"]) == ("NOT_INSTALLED", ["mirror rack  does not have it (status 404)"])
+
+
+def test_no_origin_and_a_lock_that_does_not_fit(hub, rack, project_with, manifest, vcm):
+    project_with(fallback=False)
+    manifest(TEXT + '[models.n]\nrepo = "acme/n"\n')
+    done = vcm("sync")
+    assert done.code == 1
+    assert done.err == "error: models.lock does not fit models.toml: n not locked yet\nhint: run vcm lock\n"
+    assert hub.requests == []
+
+
+def test_locking_asks_the_hub_all_the_same(hub, rack, project_with, vcm):
+    project_with(fallback=False)
+    assert vcm("lock", "--upgrade").code == 0
+    assert hub.requests
+
+
+def test_no_origin_with_nothing_to_fetch(hub, model, manifest, vcm):
+    manifest(TEXT)
+    assert vcm("sync").code == 0
+    hub.clear_requests()
+    assert vcm("sync", "--no-origin").out == "Nothing to do: 1 model installed, no network used\n"
+    assert hub.requests == []
+
+
+def test_a_repair_asks_mirrors_too(hub, rack, project_with, vcm, cache):
+    project_with()
+    assert vcm("sync").code == 0
+    for path in [*(cache / "snapshots").rglob("model.safetensors"), *(cache / "blobs" / "sha256").iterdir()]:
+        path.chmod(0o644)
+        path.write_bytes(b"x" * len(DATA))
+    assert vcm("verify").code == 4
+    done = vcm("verify", "--repair")
+    assert done.code == 0, done.err
+    assert "(300.0 kB from rack)" in done.out
+    assert hub.requests == []
