@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any
@@ -16,28 +17,31 @@ from hypothesis import strategies as st
 from tests.conftest import Notes
 from tests.loopback import Loopback, http_answer
 from tests.servers import needs
+from tests.tokens import PASSWORD, USER
 from vcm.errors import ModelChecksumError, RegistryError, VcmError
 from vcm.http.client import Address, HttpClient
 from vcm.http.faults import NetworkFaultError
 from vcm.oci.client import RegistryClient
+from vcm.oci.credentials import Credentials, Keyring
 from vcm.oci.upload import AT_ONCE, Blob, Uploader
 
 SMALL = b"small"
 LARGE = bytes(range(256)) * (AT_ONCE // 64)  # four times what goes at once
 REPOSITORY = "models/acme/frames"
+CREDENTIALS = Credentials(source="the test", remedy="mend it", login=(USER, PASSWORD))
 
 
 class Made:
     """An uploader, the waits it would have made, and from where on a blob was asked for."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, keyring: Keyring | None = None) -> None:
         self.http = HttpClient(Address(base, read_seconds=10))
         self.waits: list[float] = []
         self.notes = Notes()
         self.starts: list[int] = []
         self.cancelled = Event()
         self.on_wait: Callable[[], object] = lambda: None
-        self.uploader = Uploader(RegistryClient(self.http, base), self.notes, self._wait, self.cancelled)
+        self.uploader = Uploader(RegistryClient(self.http, base, keyring), self.notes, self._wait, self.cancelled)
 
     def _wait(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -59,8 +63,8 @@ class Made:
 def uploading():
     made: list[Made] = []
 
-    def make(base: str) -> Made:
-        made.append(Made(base))
+    def make(base: str, keyring: Keyring | None = None) -> Made:
+        made.append(Made(base, keyring))
         return made[-1]
 
     yield make
@@ -189,6 +193,21 @@ def test_a_truncated_blob_of_the_registry_is_told(registry, uploading):
     assert caught.value.message == f"{registry.host} has 4 bytes as sha256:{sha256(SMALL)}, which has 5"
 
 
+@needs("docker-registry", "openssl")
+def test_a_token_that_is_over_before_the_upload_is(private_registry, token_server, uploading):
+    token_server.lifetime = 1
+    # Whatever it says: so the refusal comes after the bytes.
+    token_server.announced = 300
+    made = uploading(private_registry.url, Keyring(private_registry.host, (), CREDENTIALS))
+
+    made.upload(LARGE, meanwhile=once(lambda: time.sleep(1.3), len(LARGE) // 2))
+
+    assert private_registry.blob(sha256(LARGE)).read_bytes() == LARGE
+    assert made.starts == [0]
+    assert made.waits == []
+    assert len(token_server.asked) > 1
+
+
 class Pretended:
     """A registry that does what a test says, and keeps what it is sent.
 
@@ -265,7 +284,7 @@ class Keeping:
         connection.sendall(self._http_answer(status, headers))
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.lists(st.integers(0, len(LARGE)), max_size=6))
 def test_no_byte_is_sent_twice_that_the_registry_has(cuts):
     # Not the fixtures, which would last over all examples.

@@ -40,9 +40,9 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only ask the registry what it has not got.")] = False,
     json: Json = False,
 ) -> int:
-    """Bring installed models to an OCI registry, for other machines to take from there.
+    """Bring installed models to an OCI registry.
 
-    What the registry has is not sent again. Credentials are those of docker login and podman login.
+    Other machines take them from there. What the registry has is not sent again. Credentials are those of docker login and podman login.
     """
     from vcm.pushing.destination import checked_tag, destination
 

@@ -81,7 +81,8 @@ class Pusher:
             ConfigError: two models would get the same tag; nothing was begun.
         """
         items = [item_of(model, self._address) for model in models]
-        others = [item_of(model, self._address) for model in locked]
+        brought = {item.repository for item in items}
+        others = [each for model in locked if (each := item_of(model, self._address)).repository not in brought]
         if tag is not None:
             refuse_ambiguous(tag, items)
         blobs = blobs_of(items)
@@ -238,6 +239,9 @@ def _named(error: VcmError, item: Item, path: str | None) -> VcmError:
     """The error with this model's name: two models that share a blob share what happened to it."""
     own = copy(error)
     own.model, own.file = item.model.name, path
+    if isinstance(error, NetworkFaultError):
+        # What HTTP advises is about the hub.
+        own.hint = "check the network and the mirror's address, then push again: what has come there stays"
     return own
 
 
