@@ -236,9 +236,8 @@ class Session:
             cancelled=self.cancelled,
         )
         models = [each.model for each in plan.models]
-        is_known = self.use.is_remembered if whole else lambda _: self.use.is_known()
         is_named = self.use.is_named()
-        if not plan.changes and is_known(models) and is_named:
+        if not plan.changes and is_named and (self.use.is_remembered(models) if whole else self.use.is_known()):
             return installer.install(plan, headroom)
         try:
             with self.use.needing(models, to_write=bool(plan.changes)):

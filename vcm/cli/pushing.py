@@ -42,7 +42,8 @@ def push(
 ) -> int:
     """Bring installed models to an OCI registry.
 
-    Other machines take them from there. What the registry has is not sent again. Credentials are those of docker login and podman login.
+    Other machines take them from there. What the registry has is not sent again. Credentials are those of docker login
+    and podman login.
     """
     from vcm.pushing.destination import checked_tag, destination
 
