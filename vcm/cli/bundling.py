@@ -41,7 +41,7 @@ def bundle(
     all_groups: AllGroups = False,
     json: Json = False,
 ) -> int:
-    """Write what is locked and installed into one file, for vcm sync --from FILE.
+    """Write what is locked and installed into one file.
 
     The file is an OCI image layout as a tar, which skopeo reads as oci-archive. Every byte is hashed on the way.
     """
