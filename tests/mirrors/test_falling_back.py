@@ -449,6 +449,16 @@ def test_without_the_origin_wrong_bytes_are_wrong_bytes(hub, rack, sync):
     assert (error.error_code, error.exit_code) == (CHECKSUM_MISMATCH, 4)
 
 
+def test_without_the_origin_a_mirror_that_lied_has_lied_for_all(hub, rack, sync):
+    files, model = many_files(hub, 2)
+    for data in files.values():
+        rack.put(data)
+    rack.fail(corrupt=True, times=None)
+    within = sync(rack.mirror(), of=model, fallback=False)
+    assert within.result.error.error_code == CHECKSUM_MISMATCH
+    assert len(within.notices) == 1
+
+
 def test_without_the_origin_and_without_mirrors(hub, sync):
     error = sync(fallback=False).result.error
     assert str(error) == f"{LABEL}: not in the store, and this run does not ask the hub (300.0 kB)"

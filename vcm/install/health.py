@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from threading import Lock
 
-from vcm.errors import AUTHENTICATION_ERROR, NOT_FOUND, RegistryError
+from vcm.errors import AUTHENTICATION_ERROR, CHECKSUM_MISMATCH, NOT_FOUND, RegistryError
 from vcm.http.faults import NetworkFaultError, UnreachableError
 from vcm.http.retries import Wait
 from vcm.install.source import OtherFileError
@@ -80,17 +80,25 @@ class Health:
     def __init__(self, notice: Callable[[str], None]) -> None:
         self._notice = notice
         self._standings: dict[str, Standing] = {}
+        self._ends: dict[str, RegistryError] = {}
         self._lock = Lock()
 
     def is_off(self, mirror: str | None) -> bool:
         """Whether a mirror is not asked any more."""
-        return mirror is not None and self._standings.get(mirror, Standing()).is_off
+        return mirror in self._ends
+
+    def end(self, mirror: str | None) -> RegistryError | None:
+        """Why a mirror is not asked for any other file; None where it is asked."""
+        return self._ends.get(mirror) if mirror is not None else None
 
     def note(self, mirror: str, event: Event, reason: str = "", remedy: str = "") -> None:
         """Note what a mirror did, why that is so, and what whoever is denied something can do."""
         with self._lock:
             before = self._standings.get(mirror, Standing())
             after = self._standings[mirror] = before.after(event)
+            if after.is_off and not before.is_off:
+                code = CHECKSUM_MISMATCH if event is Event.LIED else None
+                self._ends[mirror] = RegistryError(f"not asked any more in this run: {reason}", error_code=code)
         if after.is_off and not before.is_off:
             self._notice(f"mirror {mirror} is not asked any more in this run: {reason}")
         elif after.is_denied and not before.is_denied:

@@ -112,8 +112,9 @@ class Transfer:
         """The file from the first source that gives it."""
         while search.places:
             place = search.places[0]
-            if self._health.is_off(place.mirror) or host(place.url) in search.unreachable:
-                search.give_up(RegistryError("not asked any more in this run"))
+            end = self._health.end(place.mirror)
+            if end is not None or host(place.url) in search.unreachable:
+                search.give_up(end or RegistryError("not asked any more in this run"))
                 continue
             if search.is_from_one and search.partial.size:
                 self._receiver.throw_away(search.partial)
