@@ -11,8 +11,9 @@ import pytest
 from tests.mirrors.conftest import DATA, DIGEST
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.mirrors import Mirror
-from vcm.errors import AUTHENTICATION_ERROR, ModelChecksumError, ModelNotFoundError, RegistryError
+from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError
 from vcm.http.faults import NetworkFaultError, UnreachableError
+from vcm.install.source import OtherFileError
 from vcm.mirrors.folder import FolderPlace
 from vcm.mirrors.opening import open_mirror, open_mirrors
 from vcm.mirrors.registry import RegistryPlace
@@ -281,7 +282,7 @@ def test_another_file_in_its_place(place, layout, cache, data, message):
     layout.chmod(0o644)
     layout.write_bytes(data)
     layout.chmod(0o444)
-    with pytest.raises(ModelChecksumError) as caught:
+    with pytest.raises(OtherFileError) as caught:
         taken(place(), cache)
     assert caught.value.message == message
     assert list((cache / "blobs" / "sha256").iterdir()) == []

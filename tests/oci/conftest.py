@@ -14,7 +14,7 @@ from tests.loopback import Asked, Loopback
 from tests.tokens import PASSWORD, USER
 from vcm.core.mirrors import Mirror
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
-from vcm.mirrors.connecting import registry_client
+from vcm.mirrors.opening import registry_client
 from vcm.oci.client import RegistryClient
 from vcm.settings import Settings
 

@@ -103,7 +103,7 @@ def _push(
     tag: str | None,
     dry_run: bool,
 ) -> list[Pushed]:
-    from vcm.mirrors.connecting import registry_client
+    from vcm.mirrors.opening import registry_client
     from vcm.oci.upload import Uploader
     from vcm.pushing.pusher import Pusher
 

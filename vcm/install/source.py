@@ -55,7 +55,7 @@ class Local(Place, Protocol):
         """Make a blob of the file, hashed; ``progress`` is told of every number of bytes, and may end the work.
 
         Raises:
-            ModelChecksumError: it is another file.
+            OtherFileError: it is another file.
             ModelNotFoundError: it is not there.
             UnreachableError: nor is anything else of that source.
             RegistryError: it cannot be read.
@@ -65,6 +65,10 @@ class Local(Place, Protocol):
 
 class Source(Protocol):
     """A mirror."""
+
+    @property
+    def mirror(self) -> str:
+        """Its name."""
 
     def find(self, model: LockedModel, file: LockedFile) -> Place | None:
         """Where it has a file, if it has it; None where it cannot. Nobody is asked."""

@@ -155,10 +155,8 @@ class Transfer:
 
         try:
             place.take(self._blobs, progress)
-        except BaseException as error:
+        except BaseException:
             self._reporter.advanced(wanted.label, -taken)
-            if isinstance(error, ModelChecksumError):
-                raise OtherFileError(error.expected, error.actual) from None
             raise
         # What gathered of it before is not needed.
         self._receiver.throw_away(partial)

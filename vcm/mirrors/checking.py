@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,26 +11,21 @@ from threading import Event, Lock
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.reporter import Reporter
 from vcm.core.wording import counted, system_reason
-from vcm.errors import ModelChecksumError, ModelNotFoundError, RegistryError
+from vcm.errors import ModelNotFoundError, RegistryError
 from vcm.http.body import Answer
 from vcm.http.faults import NetworkFaultError, UnreachableError
 from vcm.install.health import MOST_FAILURES, MirrorPatience
+from vcm.install.partial import PART, content_range
 from vcm.install.pools import workers
-from vcm.mirrors.folder import FolderMirror, FolderPlace
-from vcm.mirrors.registry import RegistryMirror, RegistryPlace
-from vcm.mirrors.web import WebMirror, WebPlace
+from vcm.install.source import OtherFileError, Place, Remote, Source
+from vcm.mirrors.folder import FolderPlace
 from vcm.store.files import new_buffer
-
-Source = WebMirror | RegistryMirror | FolderMirror
-Place = WebPlace | RegistryPlace | FolderPlace
 
 CONNECTIONS = 8
 """To one mirror at a time; while it gives whole files, half as many, each of which keeps a processor busy."""
 
 _NO_HEAD = frozenset({403, 405, 501})
 """What is said to a HEAD by who answers a GET: an address may be signed for the one and not for the other."""
-_PARTIAL = 206
-_WHOLE_LENGTH = re.compile(r"bytes [0-9]{1,19}-[0-9]{1,19}/([0-9]{1,19})")
 
 
 class FileState(StrEnum):
@@ -141,7 +135,7 @@ class MirrorCheck:
         except ModelNotFoundError as error:
             self._note(None)
             return FileState.MISSING, error.message
-        except ModelChecksumError as error:
+        except OtherFileError as error:
             self._note(None)
             return FileState.WRONG, error.message
         except RegistryError as error:
@@ -167,6 +161,7 @@ class MirrorCheck:
                 elif isinstance(place, FolderPlace):
                     place.check()
                 else:
+                    assert isinstance(place, Remote)
                     _look(file, place)
             except NetworkFaultError as error:
                 patience.rest(error)
@@ -192,6 +187,7 @@ class MirrorCheck:
                 except OSError as error:
                     raise RegistryError(f"cannot be read: {system_reason(error)}") from error
             else:
+                assert isinstance(place, Remote)
                 with place.request("GET") as answer:
                     _raise_refusal(place, answer)
                     self._hash(label, file, answer.read_into)
@@ -210,19 +206,17 @@ class MirrorCheck:
         except NetworkFaultError:
             self._reporter.advanced(label, -received)
             raise
-        if received > file.size:
-            raise _wrong(file, f"{file.size} bytes", "more")
-        if received < file.size:
-            raise _wrong(file, f"{file.size} bytes", f"{received} bytes")
+        if received != file.size:
+            raise OtherFileError(f"{file.size} bytes", "more" if received > file.size else f"{received} bytes")
         if digest.hexdigest() != file.sha256:
-            raise _wrong(file, f"sha256:{file.sha256}", f"sha256:{digest.hexdigest()}")
+            raise OtherFileError(f"sha256:{file.sha256}", f"sha256:{digest.hexdigest()}")
 
 
-def _look(file: LockedFile, place: WebPlace | RegistryPlace) -> None:
+def _look(file: LockedFile, place: Remote) -> None:
     """Ask whether a file is there, and how long it is.
 
     Raises:
-        ModelChecksumError: it is another one, going by its size.
+        OtherFileError: it is another one, going by its size.
         RegistryError: it is not there, or nobody can tell.
     """
     with place.request("HEAD") as answer:
@@ -231,12 +225,13 @@ def _look(file: LockedFile, place: WebPlace | RegistryPlace) -> None:
             return _compare(file, answer.length)
     with place.request("GET", {"Range": "bytes=0-0"} if file.size else None) as answer:
         _raise_refusal(place, answer)
-        whole = _WHOLE_LENGTH.fullmatch(answer.headers.get("Content-Range", ""))
-        is_part = answer.status == _PARTIAL
-        return _compare(file, (int(whole[1]) if whole else None) if is_part else answer.length)
+        if answer.status != PART:
+            return _compare(file, answer.length)
+        _, whole = content_range(answer) or (0, None)
+        return _compare(file, whole)
 
 
-def _raise_refusal(place: WebPlace | RegistryPlace, answer: Answer) -> None:
+def _raise_refusal(place: Remote, answer: Answer) -> None:
     error = place.refusal(answer)
     if error is not None:
         raise error
@@ -244,10 +239,4 @@ def _raise_refusal(place: WebPlace | RegistryPlace, answer: Answer) -> None:
 
 def _compare(file: LockedFile, size: int | None) -> None:
     if size is not None and size != file.size:
-        raise _wrong(file, f"{file.size} bytes", f"{size} bytes")
-
-
-def _wrong(file: LockedFile, expected: str, actual: str) -> ModelChecksumError:
-    return ModelChecksumError(
-        f"wrong bytes: expected {expected}, got {actual}", expected=expected, actual=actual, file=file.path
-    )
+        raise OtherFileError(f"{file.size} bytes", f"{size} bytes")

@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.mirrors import BLOBS, Mirror, expanded
-from vcm.errors import ModelChecksumError, ModelNotFoundError, RegistryError
+from vcm.errors import ModelNotFoundError, RegistryError
 from vcm.http.faults import UnreachableError
+from vcm.install.source import OtherFileError
 from vcm.store.admitting import Claim, DamagedError, NotAsClaimedError, admit
 from vcm.store.blobs import BlobStore
 
@@ -78,7 +79,7 @@ class FolderPlace:
         Raises:
             UnreachableError: the whole folder is not there: it may not be mounted.
             ModelNotFoundError: the file is not there.
-            ModelChecksumError: it has another size.
+            OtherFileError: it has another size.
         """
         path = Path(os.path.realpath(self.path))
         try:
@@ -90,7 +91,7 @@ class FolderPlace:
         if not stat.S_ISREG(status.st_mode):
             raise ModelNotFoundError("does not have it: what stands there is no file")
         if status.st_size != self.file.size:
-            raise self._wrong(f"{self.file.size} bytes", f"{status.st_size} bytes")
+            raise OtherFileError(f"{self.file.size} bytes", f"{status.st_size} bytes")
         return path
 
     def take(self, blobs: BlobStore, progress: Callable[[int], None]) -> None:
@@ -106,7 +107,7 @@ class FolderPlace:
         Raises:
             UnreachableError: the whole folder is not there.
             ModelNotFoundError: the file is not there.
-            ModelChecksumError: it is another file.
+            OtherFileError: it is another file.
             RegistryError: it cannot be read.
             OSError: the store cannot be written.
         """
@@ -116,11 +117,6 @@ class FolderPlace:
             may_link = not path.lstat().st_mode & _WRITABLE
             admit(blobs, path, claim, may_link=may_link, progress=progress)
         except DamagedError:
-            raise self._wrong(f"sha256:{self.file.sha256}", "other bytes of that size") from None
+            raise OtherFileError(f"sha256:{self.file.sha256}", "other bytes of that size") from None
         except (NotAsClaimedError, FileNotFoundError) as error:
             raise RegistryError(f"its file {error}" if isinstance(error, NotAsClaimedError) else "is gone") from None
-
-    def _wrong(self, expected: str, actual: str) -> ModelChecksumError:
-        return ModelChecksumError(
-            f"wrong bytes: expected {expected}, got {actual}", expected=expected, actual=actual, file=self.file.path
-        )

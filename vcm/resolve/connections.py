@@ -68,7 +68,7 @@ class Connections:
     @cached_property
     def mirrors(self) -> list[Source]:
         """Those that may be asked, in their order."""
-        return list[Source](open_mirrors(self._settings))
+        return open_mirrors(self._settings)
 
     @cached_property
     def transfer(self) -> Transfer:
