@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.core.test_lock_properties import hub_models, url_models
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.mirrors import repository
-from vcm.core.modelpack import package, read_described, read_manifest
+from vcm.core.modelpack import package, read_manifest
 
 CALM = settings(max_examples=60)
 models = hub_models | url_models
@@ -58,7 +58,7 @@ def test_the_same_bytes_for_ever():
 @given(models, st.randoms())
 def test_what_is_written_is_read(model, random):
     made = package(model)
-    read, config = read_described(made.manifest)
+    read, config = read_manifest(made.manifest)
     assert (read.files, read.commit, read.gated, read.license) == (
         model.files, model.commit, model.gated, model.license,
     )  # fmt: skip

@@ -15,7 +15,7 @@ import re
 
 from vcm.core import names
 from vcm.core.cached import cached_property
-from vcm.core.layout import Entry, asked_of, index_bytes, merged, refs_of
+from vcm.core.layout import entry_of, index_bytes, merged
 from vcm.core.modelpack import Package, package
 from vcm.core.records import record
 
@@ -60,18 +60,7 @@ class Bundle:
     @cached_property
     def index(self) -> bytes:
         """The bytes of ``index.json``."""
-        entries = (
-            Entry(
-                each.model,
-                each.digest,
-                len(each.manifest),
-                each.config_digest,
-                refs_of(each.model),
-                asked_of(each.model),
-            )
-            for each in self.packages
-        )
-        rows = [entry.descriptor for entry in merged((), entries)]
+        rows = [entry.descriptor for entry in merged((), map(entry_of, self.packages))]
         return index_bytes(rows, {SINCE: f"sha256:{self.since}"} if self.since else None)
 
     @property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vcm.core.lock import LockedModel
+    from vcm.core.modelpack import Package
 
     Descriptor = dict[str, Any]
 
@@ -78,6 +79,16 @@ class Entry:
             annotations={key: value for key, value in said.items() if value},
         )
 
+    def called(self, refs: frozenset[str], asked: frozenset[str]) -> Entry:
+        """The same package, with other ``refs`` and ``asked``."""
+        return Entry(self.model, self.digest, self.size, self.config, refs, asked)
+
+
+def entry_of(package: Package) -> Entry:
+    """A package as its model's lock describes it."""
+    model = package.model
+    return Entry(model, package.digest, len(package.manifest), package.config_digest, refs_of(model), asked_of(model))
+
 
 def refs_of(model: LockedModel) -> frozenset[str]:
     """By which branch or tag a lock says that it came to a commit; none for one that was asked for as a commit."""
@@ -128,17 +139,13 @@ def merged(entries: Iterable[Entry], new: Iterable[Entry]) -> list[Entry]:
     for entry in new:
         meant |= {(entry.model.repo, ref): entry.model.commit for ref in entry.refs}
         known = found.get(entry.digest, entry)
-        found[entry.digest] = _with(entry, entry.refs | known.refs, entry.asked | known.asked)
-    return [_with(each, _still_meant(each, meant), each.asked) for each in found.values()]
+        found[entry.digest] = entry.called(entry.refs | known.refs, entry.asked | known.asked)
+    return [each.called(_still_meant(each, meant), each.asked) for each in found.values()]
 
 
 def _still_meant(entry: Entry, meant: Mapping[tuple[str | None, str], str | None]) -> frozenset[str]:
     repo, commit = entry.model.repo, entry.model.commit
     return frozenset(ref for ref in entry.refs if meant.get((repo, ref), commit) == commit)
-
-
-def _with(entry: Entry, refs: frozenset[str], asked: frozenset[str]) -> Entry:
-    return Entry(entry.model, entry.digest, entry.size, entry.config, refs, asked)
 
 
 def parse_index(data: bytes) -> list[Descriptor]:

@@ -158,17 +158,11 @@ def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-def read_manifest(data: bytes) -> LockedModel:
-    """The model of which a manifest is, as far as it tells; its bytes may be anybody's.
+def read_manifest(data: bytes) -> tuple[LockedModel, str]:
+    """The model of which a manifest is, as far as it tells, and its configuration's digest as bare hex.
 
-    Raises:
-        ValueError: it is not one that ``package`` has made.
-    """
-    return read_described(data)[0]
-
-
-def read_described(data: bytes) -> tuple[LockedModel, str]:
-    """The same, and the digest of the configuration that the manifest names, as bare hex.
+    Args:
+        data: may be anybody's.
 
     Raises:
         ValueError: it is not one that ``package`` has made.

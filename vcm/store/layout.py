@@ -28,17 +28,16 @@ from vcm.core.layout import (
     MARK_BYTES,
     Entry,
     asked_in,
-    asked_of,
     digest_in,
+    entry_of,
     index_bytes,
     merged,
     name_in,
     parse_index,
     refs_in,
-    refs_of,
 )
 from vcm.core.lock import LockedModel
-from vcm.core.modelpack import MANIFEST_TYPE, Package, package, read_described
+from vcm.core.modelpack import MANIFEST_TYPE, Package, package, read_manifest
 from vcm.errors import CONFIG_ERROR, VcmError
 from vcm.store.blobs import BlobStore
 from vcm.store.files import disk_errors, read_small, replace_file, scanned
@@ -160,8 +159,9 @@ class Layout:
             row = known_rows.get(each.reference)
             if row is None:
                 return False
-            known = _entry(each, refs_in(row), asked_in(row))
-            if row != known.descriptor or merged([known], [_entry(each)]) != [known]:
+            entry = entry_of(each)
+            known = entry.called(refs_in(row), asked_in(row))
+            if row != known.descriptor or merged([known], [entry]) != [known]:
                 return False
         return True
 
@@ -175,7 +175,7 @@ class Layout:
             self._blobs.put(each.config, each.config_digest)
             self._blobs.put(each.manifest, each.digest)
         rows = self._rows() or []
-        entries = merged(self._entries(rows), map(_entry, whole))
+        entries = merged(self._entries(rows), map(entry_of, whole))
         names = {entry.name for entry in entries}
         self._write(entries, [row for row in rows if name_in(row) not in names])
 
@@ -229,19 +229,8 @@ class Layout:
         if data is None or len(data) != size or hashlib.sha256(data).hexdigest() != digest:
             return None
         try:
-            model, config = read_described(data)
+            model, config = read_manifest(data)
         except ValueError:
             return None
         entry = Entry(model, digest, size, config, refs_in(row), asked_in(row))
         return entry if entry.name == name_in(row) else None
-
-
-def _entry(of: Package, refs: frozenset[str] | None = None, asked: frozenset[str] | None = None) -> Entry:
-    return Entry(
-        of.model,
-        of.digest,
-        len(of.manifest),
-        of.config_digest,
-        refs_of(of.model) if refs is None else refs,
-        asked_of(of.model) if asked is None else asked,
-    )
