@@ -11,7 +11,7 @@ from threading import Lock as ThreadLock
 from typing import TYPE_CHECKING, Self
 
 from vcm.core.lock import Lock, LockedModel, staleness
-from vcm.core.manifest import Manifest, Requirement
+from vcm.core.manifest import Manifest
 from vcm.core.plan import Plan, SnapshotState
 from vcm.core.policy import is_undecided, refuse_violations
 from vcm.core.records import record
@@ -130,13 +130,12 @@ class Session:
             VcmError: a model cannot be locked.
         """
         fits = before is not None and staleness(before, manifest) is None
-        edited_from = manifest if fits else edited_from
-        kept = {} if asks_all or "*" in upgrade else _unchanged(manifest, before, edited_from, upgrade, self.store)
-        open_questions = [requirement for requirement in manifest.models if requirement.name not in kept]
-        if before is not None and fits and not open_questions:
-            locking = Locking(before, before)
+        asks_all = asks_all or "*" in upgrade
+        is_asked = asks_all or bool(upgrade) or not fits
+        if before is None or is_asked or any(is_undecided(manifest.policy, each) for each in before.models):
+            locking = self._lock(manifest, before, manifest if fits else edited_from, upgrade, asks_all=asks_all)
         else:
-            locking = self._lock(manifest, before, kept, open_questions, upgrade)
+            locking = Locking(before, before)
         refuse_violations(manifest.policy, locking.after.models, time.time(), just_locked=True)
         return locking
 
@@ -144,12 +143,18 @@ class Session:
         self,
         manifest: Manifest,
         before: Lock | None,
-        kept: dict[str, list[LockedModel]],
-        open_questions: list[Requirement],
+        edited_from: Manifest | None,
         upgrade: Collection[str],
+        *,
+        asks_all: bool,
     ) -> Locking:
         from vcm.core.following import with_free_names
+        from vcm.resolve.unchanged import unchanged
 
+        kept: dict[str, list[LockedModel]] = {}
+        if before is not None and edited_from is not None and not asks_all:
+            kept = unchanged(manifest, before, edited_from, upgrade, self.store.blobs)
+        open_questions = [requirement for requirement in manifest.models if requirement.name not in kept]
         entries = [entry for each in kept.values() for entry in each]
         fetched = reused = 0
         if open_questions:
@@ -348,51 +353,3 @@ class Session:
             self._sleep(seconds)
 
         return confirm(client.revalidating(), models, wait, self.cancelled)
-
-
-def _unchanged(
-    manifest: Manifest, before: Lock | None, edited_from: Manifest | None, upgrade: Collection[str], store: Store
-) -> dict[str, list[LockedModel]]:
-    """By name, the entries of models that stay without a question: the requirement is the one they answer."""
-    if before is None or edited_from is None or staleness(before, edited_from) is not None:
-        return {}
-    old = {requirement.name: requirement.meaning() for requirement in edited_from.models}
-    kept: dict[str, list[LockedModel]] = {
-        requirement.name: []
-        for requirement in manifest.models
-        if old.get(requirement.name) == requirement.meaning() and requirement.name not in upgrade
-    }
-    for model in before.models:
-        if model.root in kept:
-            kept[model.root].append(model)
-    # What a model pulls in is locked for it as long as the manifest does not require it: an edit of the one may concern
-    # the other.
-    moved = _repos(manifest) ^ _repos(edited_from)
-    kept = {name: models for name, models in kept.items() if not any(_may_name(store, each, moved) for each in models)}
-    # A policy that came after the lock may need to know what nobody asked the hub for.
-    undecided = {model.root for model in before.models if is_undecided(manifest.policy, model)}
-    return {name: models for name, models in kept.items() if name not in undecided}
-
-
-def _repos(manifest: Manifest) -> set[str]:
-    return {requirement.repo for requirement in manifest.models if requirement.repo}
-
-
-def _may_name(store: Store, model: LockedModel, repos: Collection[str]) -> bool:
-    """Whether a model may pull in one of these repos, as far as the files tell that would name it."""
-    if not repos:
-        return False
-
-    from vcm.core.configs import is_config
-    from vcm.core.following import CARD
-
-    wanted = [repo.lower().encode() for repo in repos]
-    for file in model.files:
-        if is_config(file.path) or file.path == CARD:
-            try:
-                text = store.blobs.path(file.sha256).read_bytes().lower()
-            except OSError:
-                return True
-            if any(each in text for each in wanted):
-                return True
-    return model.via is not None and not {model.repo, model.asked}.isdisjoint(repos)
