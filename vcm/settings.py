@@ -54,7 +54,7 @@ class Token:
         Raises:
             ConfigError: it holds characters no token has. The text is not repeated: it is a secret, if a damaged one.
         """
-        if not self.text.isascii() or not self.text.isprintable() or " " in self.text:
+        if not names.is_token(self.text):
             raise ConfigError(
                 f"the token in {self.source} holds characters no token has", hint=f"set {self.source} again"
             )

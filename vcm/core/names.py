@@ -100,6 +100,11 @@ def is_commit(text: str) -> bool:
     return len(text) == 40 and not text.strip(_HEX)  # noqa: PLR2004
 
 
+def is_token(text: str) -> bool:
+    """Whether this can be sent as ``Authorization: Bearer``: printable ASCII without blanks."""
+    return text.isascii() and text.isprintable() and " " not in text and bool(text)
+
+
 def is_sha256(text: str) -> bool:
     """Whether this is a SHA-256 in lower-case hex."""
     return len(text) == 64 and not text.strip(_HEX)  # noqa: PLR2004

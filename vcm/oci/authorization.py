@@ -159,7 +159,7 @@ class Authorization:
                 raise refused(answer, host(realm), "a token")
             value = _parsed(answer.body(_LONGEST_ANSWER, _ANSWER_SECONDS))
         token = value.get("token") or value.get("access_token")
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+        if not isinstance(token, str) or not names.is_token(token):
             raise RegistryError(
                 f"{host(realm)}: the answer holds no token for {self._keyring.host}",
                 hint=f"tell whoever runs {self._keyring.host}, or check that no proxy or login page answers instead",

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from vcm.core import names
 from vcm.core.records import record
 from vcm.core.wording import printable, system_reason
 from vcm.oci.credential_helper import CredentialsError, ask_helper
@@ -163,7 +164,7 @@ class Keyring:
         if not all(isinstance(text, str) for text in texts.values()):
             raise _broken(path, f"{place} holds something else than text")
         if token := texts["registrytoken"]:
-            if not token.isascii() or not token.isprintable() or " " in token:
+            if not names.is_token(token):
                 raise _broken(path, f"{place}.registrytoken holds characters no token has")
             return Credentials(source=str(path), remedy=self._remedy, authorization=f"Bearer {token}")
         if texts["identitytoken"]:
