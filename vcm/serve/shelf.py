@@ -21,7 +21,7 @@ from vcm.core.layout import INDEX, MARK
 from vcm.core.lock import LockedModel
 from vcm.errors import VcmError
 from vcm.serve.catalog import Catalog, Content
-from vcm.store.files import read_small
+from vcm.store.files import read_small, written_at
 from vcm.store.pruning import read_projects
 from vcm.store.snapshots import Stamp
 from vcm.store.store import Store
@@ -130,7 +130,7 @@ class Shelf:
 
     def _read(self) -> Catalog:
         entries = self._store.layout.entries()
-        entries.sort(key=lambda entry: _time_of(self._store.snapshots.path(entry.model.tree_digest)))
+        entries.sort(key=lambda entry: written_at(self._store.snapshots.path(entry.model.tree_digest)))
         artifacts = {entry.digest: entry.size for entry in entries}
         for entry in entries:
             artifacts[entry.config] = self._store.blobs.size(entry.config) or 0
@@ -138,13 +138,6 @@ class Shelf:
         with suppress(VcmError):
             locked = read_projects(self._store.registry.projects()).models
         return Catalog(entries, locked, artifacts)
-
-
-def _time_of(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _stamp_at(path: Path) -> Stamp | None:

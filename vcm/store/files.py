@@ -141,6 +141,14 @@ def read_small(path: Path, most: int) -> bytes | None:
         return None
 
 
+def written_at(path: Path) -> int:
+    """When something was last written, in nanoseconds since the epoch; 0 where there is nothing."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def new_buffer(size: int = CHUNK) -> memoryview:
     """Memory of so many bytes to read into, which begins where a page does.
 

@@ -40,7 +40,7 @@ from vcm.core.lock import LockedModel
 from vcm.core.modelpack import MANIFEST_TYPE, Package, package, read_manifest
 from vcm.errors import CONFIG_ERROR, VcmError
 from vcm.store.blobs import BlobStore
-from vcm.store.files import disk_errors, read_small, replace_file, scanned
+from vcm.store.files import disk_errors, read_small, replace_file, scanned, written_at
 
 if TYPE_CHECKING:
     from vcm.core.layout import Descriptor
@@ -100,7 +100,7 @@ class Layout:
     def is_whole(self) -> bool:
         """Whether the index may name all that is installed: it was not made anew, nor was anything taken back since."""
         try:
-            return self.index_file.stat().st_mtime_ns > 0 and self._rows() is not None
+            return written_at(self.index_file) > 0 and self._rows() is not None
         except (OSError, VcmError):
             return False
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vcm.core.lock import LockedModel
 from vcm.errors import DiskSpaceError, VcmError
-from vcm.store.files import disk_errors
+from vcm.store.files import disk_errors, written_at
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class StoreUse:
     def is_named(self) -> bool:
         """Whether the store's index will name all that is installed: it is as new as the record of that."""
         root = self._store.root
-        return _written(root / "index.json") >= max(_written(root / "registry.json"), 1)
+        return written_at(root / "index.json") >= max(written_at(root / "registry.json"), 1)
 
     def name(self, models: Sequence[LockedModel], *, anew: bool, quiet: bool = False) -> None:
         """Let the store's index name installed models, for other tools; costs little where it does already.
@@ -151,11 +151,3 @@ class StoreUse:
                 "the store cannot take down that this project uses it, so vcm cache prune may remove its "
                 f"models: {self._refused}"
             )
-
-
-def _written(path: Path) -> int:
-    """When a file was written, in nanoseconds since the epoch; 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
