@@ -15,12 +15,13 @@ from vcm.cli.context import AllGroups, Groups, Json, chosen_groups, open_project
 from vcm.cli.dispatch import command
 from vcm.core.bundles import Bundle, plan_bundle
 from vcm.core.digest import text_digest
-from vcm.core.lock import Lock, lock_text
+from vcm.core.lock import lock_text
 from vcm.core.plan import models_in_scope
 from vcm.core.redistribution import caution
 from vcm.core.wording import byte_count, counted, system_reason
 from vcm.errors import PERMISSION_ERROR, ConfigError, VcmError
-from vcm.store.bundling import BundleWriter
+from vcm.store.bundling import BundleWriter, Progress
+from vcm.store.old_locks import kept_lock
 
 if TYPE_CHECKING:
     from vcm.core.lock import LockedFile, LockedModel
@@ -50,7 +51,7 @@ def bundle(
     project = open_project()
     manifest = project.manifest()
     models = models_in_scope(manifest, project.fitting_lock(manifest), chosen_groups(group, all_groups))
-    before = _older(since) if since else None
+    before = kept_lock(since, named="vcm bundle FILE --since OLD.lock") if since else None
     planned = plan_bundle(models, before, text_digest(lock_text(before)) if before else None)
     with open_session(project, manifest) as session, session.use.needing(models, to_write=False):
         writer = BundleWriter(session.store, planned)
@@ -82,12 +83,6 @@ def _refuse_output(*, json: bool) -> None:
         )
 
 
-def _older(path: Path) -> Lock:
-    from vcm.store.old_locks import kept_lock
-
-    return kept_lock(path, named="vcm bundle FILE --since OLD.lock")
-
-
 def _write(session: Session, writer: BundleWriter, planned: Bundle, file: Path) -> None:
     reporter, shown = session.reporter, dict[str, int]()
 
@@ -113,7 +108,7 @@ def _write(session: Session, writer: BundleWriter, planned: Bundle, file: Path) 
         reporter.finished()
 
 
-def _write_output(writer: BundleWriter, progress: Any) -> None:
+def _write_output(writer: BundleWriter, progress: Progress) -> None:
     sys.stdout.flush()
     with io.FileIO(sys.stdout.fileno(), "w", closefd=False) as stream:
 

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vcm.cli import output
-from vcm.cli.context import Json, options
+from vcm.cli.context import Json, open_own_store
 from vcm.cli.dispatch import command
 from vcm.core.pruning import Kind, Part, Pruning, total_size, usage
 from vcm.core.wording import byte_count, counted, listed, short_commit
-from vcm.enforce import gate
 from vcm.errors import ConfigError
-from vcm.settings import cache_folder, is_cache_named, project_folder
-from vcm.store.project import find_project
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
@@ -72,20 +69,6 @@ def cache(
             return _prune(store, dry_run=dry_run, json=json)
         case Action.CLEAN:
             return _clean(store, dry_run=dry_run, json=json)
-
-
-def open_own_store() -> Store:
-    """The store that is meant: that of the project, or outside of any the user's own."""
-    if is_cache_named(options().cache_dir):
-        # Whoever cleans up shall not have to mend a project's manifest first.
-        return Store(cache_folder(argument=options().cache_dir))
-    if options().project is None and project_folder() is None:
-        try:
-            find_project(Path.cwd())
-        except ConfigError:
-            return Store(cache_folder())
-    project = gate.open_project(options().project)
-    return gate.open_store(project, project.manifest())
 
 
 def _dir(store: Store, *, json: bool) -> int:

@@ -14,8 +14,9 @@ import typer
 from vcm.core.plan import ALL_GROUPS
 from vcm.core.records import record
 from vcm.enforce import gate
-from vcm.settings import colors_are_unwanted, read_settings
-from vcm.store.project import Project
+from vcm.errors import ConfigError
+from vcm.settings import cache_folder, colors_are_unwanted, is_cache_named, project_folder, read_settings
+from vcm.store.project import Project, find_project
 from vcm.store.store import Store
 
 if TYPE_CHECKING:
@@ -80,6 +81,20 @@ def open_project() -> Project:
 def open_store(project: Project, manifest: Manifest) -> Store:
     """The store that this run uses, for commands that only look."""
     return gate.open_store(project, manifest, _options.cache_dir)
+
+
+def open_own_store() -> Store:
+    """The store that is meant: that of the project, or outside of any the user's own."""
+    if is_cache_named(_options.cache_dir):
+        # Whoever cleans up shall not have to mend a project's manifest first.
+        return Store(cache_folder(argument=_options.cache_dir))
+    if _options.project is None and project_folder() is None:
+        try:
+            find_project(Path.cwd())
+        except ConfigError:
+            return Store(cache_folder())
+    project = gate.open_project(_options.project)
+    return gate.open_store(project, project.manifest())
 
 
 def open_reporter() -> Reporter:

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vcm.cli.cache import open_own_store
-from vcm.cli.context import options
+from vcm.cli.context import open_own_store, options
 from vcm.cli.dispatch import command
 from vcm.core.wording import byte_count, counted, listed, printable
 from vcm.serve.catalog import Catalog
