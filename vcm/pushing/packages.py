@@ -68,15 +68,15 @@ class Item:
 
 
 @record(frozen=True)
-class Blobs:
-    """The same bytes in one or several models.
+class SharedBlob:
+    """A blob of one or several models.
 
     Attributes:
         sha256: bare hex.
         size: bytes.
         item: one of the models.
         path: of a file in it that has these bytes; None for its configuration.
-        repositories: where it belongs.
+        repositories: where it belongs, each once.
     """
 
     sha256: str
@@ -96,12 +96,12 @@ def item_of(model: LockedModel, address: RegistryAddress) -> Item:
     return Item(package(model), repository(address.template, model))
 
 
-def blobs_of(items: Iterable[Item]) -> list[Blobs]:
+def blobs_of(items: Iterable[Item]) -> list[SharedBlob]:
     """Every blob once, the largest first: the last one to end decides how long all takes."""
-    found: dict[str, Blobs] = {}
+    found: dict[str, SharedBlob] = {}
     for item in items:
         for sha256, (path, size) in item.blobs.items():
-            known = found.get(sha256) or Blobs(sha256, size, item, path, ())
+            known = found.get(sha256) or SharedBlob(sha256, size, item, path, ())
             found[sha256] = replace(known, repositories=tuple(dict.fromkeys((*known.repositories, item.repository))))
     return sorted(found.values(), key=lambda each: -each.size)
 

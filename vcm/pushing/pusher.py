@@ -24,7 +24,7 @@ from vcm.http.faults import NetworkFaultError
 from vcm.install.pools import workers
 from vcm.install.wanted import LARGE
 from vcm.oci.upload import Blob, Uploader
-from vcm.pushing.packages import Blobs, Came, Item, Outcome, Pushed, blobs_of, item_of, refuse_ambiguous
+from vcm.pushing.packages import Came, Item, Outcome, Pushed, SharedBlob, blobs_of, item_of, refuse_ambiguous
 from vcm.store.files import disk_errors, new_buffer
 from vcm.store.store import Store
 
@@ -92,12 +92,12 @@ class Pusher:
             outcomes |= self._upload(blobs, outcomes, elsewhere)
         return [self._finish(item, outcomes, tag, dry_run=dry_run) for item in items]
 
-    def _look(self, blobs: Sequence[Blobs], *, push: bool) -> dict[Place, Outcome]:
+    def _look(self, blobs: Sequence[SharedBlob], *, push: bool) -> dict[Place, Outcome]:
         """Which blobs the registry has where they belong; ``pushed`` for those that it has not."""
         wanted = [(each, name) for each in blobs for name in each.repositories]
         self._reporter.steps(f"looking for {counted(len(wanted), 'blob')}", len(wanted))
 
-        def look(each: Blobs, name: str) -> Outcome:
+        def look(each: SharedBlob, name: str) -> Outcome:
             ask = partial(self._uploader.has_blob, name, each.sha256, each.size, push=push)
             try:
                 return "present" if self._unless_hopeless(name, ask) else "pushed"
@@ -114,7 +114,7 @@ class Pusher:
             self._reporter.finished()
 
     def _upload(
-        self, blobs: Sequence[Blobs], found: Mapping[Place, Outcome], elsewhere: Mapping[str, str]
+        self, blobs: Sequence[SharedBlob], found: Mapping[Place, Outcome], elsewhere: Mapping[str, str]
     ) -> dict[Place, Outcome]:
         """Bring what is missing to where it is missing."""
         missing = {each: [name for name in each.repositories if found[each.sha256, name] == "pushed"] for each in blobs}
@@ -137,39 +137,39 @@ class Pusher:
         finally:
             self._reporter.finished()
 
-    def _bring(self, blobs: Blobs, repositories: Sequence[str], source: str | None) -> dict[Place, Outcome]:
+    def _bring(self, shared: SharedBlob, repositories: Sequence[str], source: str | None) -> dict[Place, Outcome]:
         """One blob into each repository; from the second on, the registry takes it from the one before."""
         outcomes: dict[Place, Outcome] = {}
-        self._reporter.file_started(blobs.label, blobs.size * len(repositories), 0)
+        self._reporter.file_started(shared.label, shared.size * len(repositories), 0)
         try:
             for name in repositories:
-                outcome = outcomes[blobs.sha256, name] = self._bring_to(name, blobs, source)
+                outcome = outcomes[shared.sha256, name] = self._bring_to(name, shared, source)
                 if not isinstance(outcome, VcmError):
                     source = name
         finally:
-            self._reporter.file_finished(blobs.label)
+            self._reporter.file_finished(shared.label)
         return outcomes
 
-    def _bring_to(self, name: str, blobs: Blobs, source: str | None) -> Outcome:
+    def _bring_to(self, name: str, shared: SharedBlob, source: str | None) -> Outcome:
         try:
-            with self._opened(blobs) as blob:
+            with self._opened(shared) as blob:
                 upload = partial(self._uploader.upload, name, blob, None if source == name else source)
                 return "mounted" if self._unless_hopeless(name, upload) else "pushed"
         except VcmError as error:
             return error
 
     @contextmanager
-    def _opened(self, blobs: Blobs) -> Iterator[Blob]:
+    def _opened(self, shared: SharedBlob) -> Iterator[Blob]:
         """Its bytes: those of the file in the snapshot, which is what has just been checked."""
-        if blobs.path is None:
-            config = blobs.item.package.config
-            yield Blob(blobs.sha256, blobs.size, blobs.label, lambda start: [config[start:]])
+        if shared.path is None:
+            config = shared.item.package.config
+            yield Blob(shared.sha256, shared.size, shared.label, lambda start: [config[start:]])
             return
-        path = self._store.snapshots.path(blobs.item.model.tree_digest) / blobs.path
+        path = self._store.snapshots.path(shared.item.model.tree_digest) / shared.path
         with disk_errors(path):
             file = path.open("rb", buffering=0)
         with file:
-            yield Blob(blobs.sha256, blobs.size, blobs.label, partial(_pieces, file, path, blobs.size))
+            yield Blob(shared.sha256, shared.size, shared.label, partial(_pieces, file, path, shared.size))
 
     def _unless_hopeless(self, name: str, action: Callable[[], Result]) -> Result:
         """Do it, unless the registry cannot be reached any more, or has let nobody into that repository."""
