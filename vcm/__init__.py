@@ -17,8 +17,8 @@ The map, from the rules to the terminal; each package may import what stands abo
     http              the network: requests, redirects, faults, patience; which header goes to whom
     hub               what the hub answers: its API, its refusals, what is known of it already
     oci               OCI registries: who may ask them, what is in them, how something gets there
-    install           bytes → store: taken from this machine, else fetched
-    mirrors           who else has a locked file's bytes: web servers, OCI registries, folders
+    install           bytes → store: taken from this machine, else from the first source that gives them
+    mirrors           sources beside a file's origin: web servers, OCI registries, folders
     pushing           installed models → an OCI registry, which is a mirror of them from then on
     resolve           hub → lock: choosing, following, what has changed since
     session           one run over one project: what to ask, what to install
