@@ -16,7 +16,7 @@ import re
 from vcm.core import names
 from vcm.core.cached import cached_property
 from vcm.core.layout import entry_of, index_bytes, merged
-from vcm.core.modelpack import Package, package
+from vcm.core.modelpack import Package, package, sha256_in
 from vcm.core.records import record
 
 TYPE_CHECKING = False
@@ -98,8 +98,6 @@ def plan_bundle(models: Iterable[LockedModel], before: Lock | None = None, since
 def since_of(index: bytes) -> str | None:
     """The SHA-256 of the lock since which a delta was made; None where an index, which may be anybody's, has none."""
     try:
-        since = json.loads(index)["annotations"][SINCE]
+        return sha256_in(json.loads(index)["annotations"][SINCE])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    match = re.fullmatch(rf"sha256:({names.SHA256})", since) if isinstance(since, str) else None
-    return match[1] if match else None

@@ -7,11 +7,10 @@ same ones give the same bytes. What other tools have written beside them is kept
 from __future__ import annotations
 
 import json
-import re
 
 from vcm.core import names
 from vcm.core.cached import cached_property
-from vcm.core.modelpack import ARTIFACT_TYPE, INDEX_TYPE, MANIFEST_TYPE, REF_NAME, descriptor, reference
+from vcm.core.modelpack import ARTIFACT_TYPE, INDEX_TYPE, MANIFEST_TYPE, REF_NAME, descriptor, reference, sha256_in
 from vcm.core.records import record
 
 TYPE_CHECKING = False
@@ -33,8 +32,6 @@ ASKED = "dev.vcm.asked"
 """On a package, other names under which its repo was asked for, likewise."""
 DEFAULT_BRANCH = "main"
 """Which the Hub has for every repo, and a lock leaves out."""
-
-_DIGEST = re.compile(rf"sha256:({names.SHA256})")
 
 
 @record(frozen=True)
@@ -175,8 +172,7 @@ def _is_well_formed(row: object) -> bool:
         return False
     return (
         isinstance(row.get("mediaType"), str)
-        and isinstance(row["digest"], str)
-        and _DIGEST.fullmatch(row["digest"]) is not None
+        and sha256_in(row["digest"]) is not None
         and type(size) is int
         and size >= 0
         and all(isinstance(value, str) for value in said.values())

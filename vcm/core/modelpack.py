@@ -140,6 +140,15 @@ def descriptor(media_type: str, sha256: str, size: int, **rest: Any) -> dict[str
     return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": size, **rest}
 
 
+def sha256_in(digest: object) -> str | None:
+    """The bare hex of an OCI digest, ``sha256:<hex>``; None for all else, whatever it is.
+
+    https://github.com/opencontainers/image-spec/blob/main/descriptor.md#digests.
+    """
+    algorithm, _, text = digest.partition(":") if isinstance(digest, str) else ("", "", "")
+    return text if algorithm == "sha256" and names.is_sha256(text) else None
+
+
 def _layer(file: LockedFile) -> dict[str, Any]:
     kind = _KINDS.get(role(file.path), "weight.config")
     annotations = _set(**{FILE_PATH: file.path, TITLE: file.path, _UNTESTED: "true", GIT_ID: file.oid})
@@ -197,7 +206,7 @@ def _described(manifest: dict[str, Any]) -> tuple[LockedModel, str]:
         license=None if licence is None else names.line(licence),
         files=tuple(files),
     )
-    return model, _sha256(config["digest"])
+    return model, _checked_sha256(config["digest"])
 
 
 def _file(layer: dict[str, Any]) -> LockedFile:
@@ -207,14 +216,14 @@ def _file(layer: dict[str, Any]) -> LockedFile:
     if type(size) is not int or not 0 <= size < _LARGEST:
         raise ValueError("not a number of bytes")
     path = names.portable_file_path(layer["annotations"][FILE_PATH])
-    return LockedFile(path, size, _sha256(layer["digest"]), None if oid is None else _git_id(oid))
+    return LockedFile(path, size, _checked_sha256(layer["digest"]), None if oid is None else _git_id(oid))
 
 
-def _sha256(digest: str) -> str:
-    algorithm, _, text = digest.partition(":")
-    if algorithm != "sha256" or not names.is_sha256(text):
+def _checked_sha256(digest: object) -> str:
+    sha256 = sha256_in(digest)
+    if sha256 is None:
         raise ValueError("not a SHA-256")
-    return text
+    return sha256
 
 
 def _git_id(text: str) -> str:
