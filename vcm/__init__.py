@@ -21,6 +21,7 @@ The map, from the rules to the terminal; each package may import what stands abo
     mirrors           sources beside a file's origin: web servers, OCI registries, folders
     pushing           installed models → an OCI registry, which is a mirror of them from then on
     resolve           hub → lock: choosing, following, what has changed since
+    connections       whom one run may ask: the hub, and the mirrors before it
     session           one run over one project: what to ask, what to install
     downloader        ModelDownloader: the same for one model of the hub, without a project
     enforce           yes or no: the gate, ModelManager

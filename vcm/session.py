@@ -25,13 +25,13 @@ from vcm.store.store import Store
 from vcm.store.using import StoreUse
 
 if TYPE_CHECKING:
+    from vcm.connections import Connections
     from vcm.core.metadata import Freshness
     from vcm.core.outdated import News
     from vcm.core.upstream import Confirmation
     from vcm.install.fetching import Fetcher
     from vcm.install.nearby import Nearby
     from vcm.install.syncing import Installer, Synced
-    from vcm.resolve.connections import Connections
 
 
 @record(frozen=True)
@@ -86,7 +86,7 @@ class Session:
 
     @cached_property
     def _connections(self) -> Connections:
-        from vcm.resolve.connections import Connections
+        from vcm.connections import Connections
 
         return Connections(self.settings, self.store.blobs, self.reporter, self.cancelled, self._sleep, self.freshness)
 
