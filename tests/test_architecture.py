@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ VALUES = {name: {"datetime", "pathlib"} for name in ("entries.py", "installed.py
 LAZY = {"__main__", "cli", "settings", "store", "install", "session", "enforce", "analysis", "core", "detectors"}
 
 MODULES = sorted(ROOT.rglob("*.py"))
+_LOOKED_AT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.Attribute)
 
 
 def package_of(path: Path) -> str:
@@ -95,9 +97,16 @@ def package_of(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """What a file consists of, as far as any rule asks, each node before what is in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, _LOOKED_AT)]
+
+
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Every imported module of a file with its line, those inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -138,8 +147,7 @@ def test_no_permission_is_left_over() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_an_import_waits_only_where_it_pays(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in nodes_of(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     inside = [
         node.lineno for each in functions for node in ast.walk(each) if isinstance(node, ast.Import | ast.ImportFrom)
     ]
@@ -150,9 +158,10 @@ def test_an_import_waits_only_where_it_pays(path: Path) -> None:
 def test_the_environment_has_one_reader(path: Path) -> None:
     # The tour hands its environment on to the commands it runs.
     readers = {"settings.py", "cli/demo.py"}
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     lines = [
-        node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+        node.lineno
+        for node in nodes_of(path)
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     ]
     assert not lines or path.relative_to(ROOT).as_posix() in readers, f"{path}: reads the environment on lines {lines}"
 
