@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from vcm.core.mirrors import Mirror
 from vcm.http.client import Address, HttpClient
-from vcm.mirrors.connecting import registry_client
+from vcm.mirrors.connecting import named_by, registry_client
 from vcm.mirrors.folder import FolderMirror
 from vcm.mirrors.registry import RegistryMirror
 from vcm.mirrors.web import WebMirror
 from vcm.settings import Settings
-
-READ_SECONDS = 30.0
-"""Seconds without a byte after which another source is worth asking; an agent may fetch before it answers."""
 
 
 def open_mirror(settings: Settings, mirror: Mirror) -> WebMirror | RegistryMirror | FolderMirror:
@@ -24,8 +21,14 @@ def open_mirror(settings: Settings, mirror: Mirror) -> WebMirror | RegistryMirro
     if mirror.kind == "file":
         return FolderMirror(mirror)
     if mirror.kind == "oci":
-        return RegistryMirror(mirror, registry_client(settings, mirror))
-    address = Address(mirror.url, ca_bundle=settings.ca_bundle, read_seconds=READ_SECONDS, proxy=mirror.proxy)
+        return RegistryMirror(mirror, registry_client(settings, mirror, read_seconds=mirror.timeout))
+    address = Address(
+        mirror.url,
+        ca_bundle=settings.ca_bundle,
+        read_seconds=mirror.timeout,
+        proxy=mirror.proxy,
+        named_by=named_by(mirror),
+    )
     return WebMirror(mirror, HttpClient(address, is_offline=settings.offline))
 
 
