@@ -280,17 +280,47 @@ def test_a_folder_with_a_wrong_file(hub, sync, tmp_path):
     assert run.session.reporter.progress == {LABEL: len(DATA)}
 
 
-def test_the_last_of_several_is_blamed_and_the_rest_come_whole(hub, racks, rack, sync):
+DOUBT = f"one of the mirrors rack and second sent wrong bytes for {LABEL}: it comes whole from one now"
+
+
+def test_of_several_nobody_is_blamed_until_one_has_sent_it_all(hub, racks, rack, sync):
     rack.fail(cut_after=100_000)
     rack.fail(cut_after=0, times=None)
     liar, third = racks(), racks()
-    liar.fail(flip=150_000)
-    run = sync(rack.mirror(), liar.mirror("liar"), third.mirror("third"))
+    liar.fail(flip=150_000, times=None)
+    run = sync(rack.mirror(), liar.mirror("second"), third.mirror("third"))
     run.assert_installed()
-    assert run.notices == [f"mirror liar is not asked any more in this run: it sent wrong bytes for {LABEL}"]
+    assert run.notices == [
+        DOUBT,
+        f"mirror second is not asked any more in this run: it sent wrong bytes for {LABEL}",
+    ]
+    assert liar.ranges() == ["bytes=100000-", None]
     assert third.ranges() == [None]
     assert run.result.supplied == {"third": len(DATA)}
     assert hub.requests == []
+
+
+def test_who_lies_and_breaks_off_does_not_have_the_next_one_blamed(hub, racks, rack, sync):
+    rack.fail(flip=10, cut_after=100_000)
+    rack.fail(cut_after=0, times=None)
+    honest = racks()
+    run = sync(rack.mirror(), honest.mirror("second"), fallback=False)
+    run.assert_installed()
+    assert run.notices == [DOUBT]
+    assert honest.ranges() == ["bytes=100000-", None]
+    assert run.result.supplied == {"second": len(DATA)}
+    assert hub.requests == []
+
+
+def test_what_one_of_several_did_is_an_error_where_lies_are(hub, racks, rack, sync):
+    rack.fail(flip=10, cut_after=100_000)
+    rack.fail(cut_after=0, times=None)
+    error = sync(rack.mirror(), racks().mirror("second"), strict_mirrors=True).result.error
+    assert error.exit_code == 4
+    assert error.message.startswith(f"one of the mirrors rack and second sent wrong bytes: expected sha256:{DIGEST}")
+    assert error.hint == (
+        "repair that mirror; without --strict-mirrors, the next source is asked instead of rack and second"
+    )
 
 
 def test_nobody_is_blamed_for_bytes_of_an_earlier_run(hub, rack, sync, cache):

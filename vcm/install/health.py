@@ -6,11 +6,12 @@ this run. Of each such mirror there is one warning, however many files wanted so
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from enum import Enum
 from threading import Lock
 
+from vcm.core.wording import listed
 from vcm.errors import AUTHENTICATION_ERROR, CHECKSUM_MISMATCH, NOT_FOUND, RegistryError
 from vcm.http.faults import NetworkFaultError, UnreachableError
 from vcm.http.retries import Wait
@@ -81,6 +82,7 @@ class Health:
         self._notice = notice
         self._standings: dict[str, Standing] = {}
         self._ends: dict[str, RegistryError] = {}
+        self._doubted: set[frozenset[str]] = set()
         self._lock = Lock()
 
     def is_off(self, mirror: str | None) -> bool:
@@ -104,6 +106,15 @@ class Health:
         elif after.is_denied and not before.is_denied:
             told = f"{reason}; {remedy}" if remedy else reason
             self._notice(f"mirror {mirror}: {told}; what it does not give us is asked of the next source")
+
+
+    def doubt(self, mirrors: Collection[str], label: str) -> None:
+        """Note that one of several mirrors gave wrong bytes, and nobody knows which; said once of the same ones."""
+        with self._lock:
+            is_new = frozenset(mirrors) not in self._doubted
+            self._doubted.add(frozenset(mirrors))
+        if is_new:
+            self._notice(f"one of the mirrors {listed(mirrors)} sent wrong bytes for {label}: it comes whole from one now")
 
 
 class MirrorPatience:
