@@ -21,6 +21,7 @@ from vcm.errors import (
     ModelChecksumError,
 )
 from vcm.install import receiving
+from vcm.mirrors.opening import open_mirrors
 from vcm.store.blobs import BlobStore
 from vcm.testing import Fault
 
@@ -172,6 +173,35 @@ def test_bytes_of_one_source_are_continued_from_the_next(hub, racks, rack, sync)
     assert run.result.supplied == {"rack": 100_000, "second": 100_000, None: 100_000}
     assert second.ranges()[0] == "bytes=100000-"
     assert [request.headers.get("range") for request in hub.requests] == ["bytes=200000-"] * 2
+
+
+@pytest.mark.parametrize("kind", ["http", "oci"])
+def test_a_mirror_that_drips_is_left_and_its_bytes_are_kept(hub, loopback, http_answer, sync, monkeypatch, kind):
+    monkeypatch.setattr(receiving, "_PATIENT_SECONDS", 0.2)
+
+    def drip(connection, asked):
+        start = int(asked.headers.get("range", "bytes=0-")[6:-1])
+        said = {"Content-Length": str(len(DATA) - start), "Content-Range": f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"}
+        connection.sendall(http_answer(206 if start else 200, said, length=False))
+        for byte in DATA[start:]:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.02)
+
+    server = loopback(drip)
+    url = server.url if kind == "http" else f"oci://127.0.0.1:{server.port}/models/{{repo}}"
+    run = sync(Mirror(name="slow", url=url))
+    run.assert_installed()
+    assert len(server.asked) == 3
+    dripped = run.result.supplied["slow"]
+    assert 3 <= dripped < 100
+    assert run.result.supplied == {"slow": dripped, None: len(DATA) - dripped}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "oci://127.0.0.1:1/models/{repo}"])
+def test_every_mirror_may_be_silent_for_as_long(session, url):
+    (mirror,) = open_mirrors(session(mirrors=(Mirror(name="m", url=url),)).settings)
+    http = mirror.client.http if url.startswith("oci") else mirror.http
+    assert http._timeout.read_timeout == 30
 
 
 def test_a_reset_in_the_middle(hub, loopback, sync):

@@ -107,14 +107,15 @@ class Health:
             told = f"{reason}; {remedy}" if remedy else reason
             self._notice(f"mirror {mirror}: {told}; what it does not give us is asked of the next source")
 
-
     def doubt(self, mirrors: Collection[str], label: str) -> None:
         """Note that one of several mirrors gave wrong bytes, and nobody knows which; said once of the same ones."""
         with self._lock:
             is_new = frozenset(mirrors) not in self._doubted
             self._doubted.add(frozenset(mirrors))
         if is_new:
-            self._notice(f"one of the mirrors {listed(mirrors)} sent wrong bytes for {label}: it comes whole from one now")
+            self._notice(
+                f"one of the mirrors {listed(mirrors)} sent wrong bytes for {label}: it comes whole from one now"
+            )
 
 
 class MirrorPatience:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from vcm.core.mirrors import Mirror, registry_address
-from vcm.http.client import Address, HttpClient
+from vcm.http.client import READ_SECONDS, Address, HttpClient
 from vcm.oci.client import RegistryClient
 from vcm.oci.credentials import Keyring, given_credentials
 from vcm.settings import Settings, registry_credential_files
 
 
-def registry_client(settings: Settings, mirror: Mirror) -> RegistryClient:
+def registry_client(settings: Settings, mirror: Mirror, read_seconds: float = READ_SECONDS) -> RegistryClient:
     """A client of a mirror that is an OCI registry. Nothing is asked yet, and no credentials are looked for.
 
     Headers with fields in them are for whoever makes a request: they are another's for each file.
+
+    Args:
+        settings: what this machine says of proxies, certificates and credentials.
+        mirror: the registry.
+        read_seconds: seconds without a byte that mean a broken connection.
 
     Raises:
         ConfigError: the mirror's own credentials can be sent in no header.
@@ -26,6 +31,6 @@ def registry_client(settings: Settings, mirror: Mirror) -> RegistryClient:
             given = given_credentials(text, f"the headers of mirror {mirror.name}")
         elif "{" not in text:
             headers[name] = text
-    way = Address(address.base, ca_bundle=settings.ca_bundle, headers=headers, proxy=mirror.proxy)
+    way = Address(address.base, None, settings.ca_bundle, read_seconds, headers, mirror.proxy)
     keyring = Keyring(address.host, registry_credential_files(), given)
     return RegistryClient(HttpClient(way, is_offline=settings.offline), address.base, keyring)

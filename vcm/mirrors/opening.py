@@ -24,7 +24,7 @@ def open_mirror(settings: Settings, mirror: Mirror) -> WebMirror | RegistryMirro
     if mirror.kind == "file":
         return FolderMirror(mirror)
     if mirror.kind == "oci":
-        return RegistryMirror(mirror, registry_client(settings, mirror))
+        return RegistryMirror(mirror, registry_client(settings, mirror, READ_SECONDS))
     address = Address(mirror.url, ca_bundle=settings.ca_bundle, read_seconds=READ_SECONDS, proxy=mirror.proxy)
     return WebMirror(mirror, HttpClient(address, is_offline=settings.offline))
 
