@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import TOKEN, closed_port
 from vcm.errors import NETWORK_ERROR, RegistryError, VcmError
+from vcm.http import heads
 from vcm.http.addresses import origin, shown_url
 from vcm.http.client import CONNECTIONS, Address, HttpClient, _check_redirect
 from vcm.http.faults import NetworkFaultError, UnreachableError
@@ -471,6 +472,63 @@ def test_a_server_that_says_nothing(connect, loopback):
         read(connect(server.url, read_seconds=0.1).http, f"{server.url}/x?Signature=s")
     done.set()
     assert str(caught.value) == f"127.0.0.1:{server.port}: no byte came for too long"
+
+
+def repeated(piece: bytes, seconds: float = 0.0):
+    """A server that never comes to the end of what stands before or behind a body."""
+
+    def answer(connection, _):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(piece)
+                sleep(seconds)
+
+    return answer
+
+
+def endless_continue(connection, _):
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+def endless_trailers(connection, _):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(b"X: y\r\n" * 1000)
+
+
+@pytest.mark.parametrize("answer", [repeated(b"x", 0.01), endless_continue, endless_trailers])
+def test_what_stands_around_a_body_has_an_end(connect, loopback, monkeypatch, answer):
+    monkeypatch.setattr(heads, "SECONDS", 0.2)
+    server = loopback(answer)
+    started = monotonic()
+    with pytest.raises(NetworkFaultError) as caught:
+        read(connect(server.url).http, f"{server.url}/x?Signature=s")
+    assert monotonic() - started < 3
+    assert str(caught.value).startswith(f"127.0.0.1:{server.port}: ")
+    assert str(caught.value).endswith("its headers have no end")
+
+
+def test_hundred_megabytes_of_headers_are_not_taken_in(connect, loopback):
+    server = loopback(repeated(b"X-Long: " + b"y" * 65_000 + b"\r\n"))
+    tracemalloc.start()
+    with pytest.raises(NetworkFaultError):
+        read(connect(server.url).http, f"{server.url}/x")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 << 20
+
+
+def test_a_head_that_comes_byte_by_byte_is_read(connect, loopback, http_answer):
+    def answer(connection, _):
+        for byte in http_answer(headers={"X-Name": "value"}, body=b"the body"):
+            connection.sendall(bytes([byte]))
+
+    server = loopback(answer)
+    assert read(connect(server.url).http, f"{server.url}/x") == b"the body"
 
 
 def test_a_server_that_falls_silent(connect, loopback, http_answer):

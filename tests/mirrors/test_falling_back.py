@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from vcm.errors import (
     ModelChecksumError,
 )
 from vcm.install import receiving
+from vcm.mirrors.opening import open_mirrors
 from vcm.store.blobs import BlobStore
 from vcm.testing import Fault
 
@@ -176,6 +178,36 @@ def test_bytes_of_one_source_are_continued_from_the_next(hub, racks, rack, sync)
     assert [request.headers.get("range") for request in hub.requests] == ["bytes=200000-"] * 2
 
 
+@pytest.mark.parametrize("kind", ["http", "oci"])
+def test_a_mirror_that_drips_is_left_and_its_bytes_are_kept(hub, loopback, http_answer, sync, monkeypatch, kind):
+    monkeypatch.setattr(receiving, "_PATIENT_SECONDS", 0.2)
+
+    def drip(connection, asked):
+        start = int(asked.headers.get("range", "bytes=0-")[6:-1])
+        said = {"Content-Length": str(len(DATA) - start), "Content-Range": f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"}
+        connection.sendall(http_answer(206 if start else 200, said, length=False))
+        for byte in DATA[start:]:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.02)
+
+    server = loopback(drip)
+    url = server.url if kind == "http" else f"oci://127.0.0.1:{server.port}/models/{{repo}}"
+    run = sync(Mirror(name="slow", url=url))
+    run.assert_installed()
+    assert len(server.asked) == 3
+    dripped = run.result.supplied["slow"]
+    assert 3 <= dripped < 100
+    assert run.result.supplied == {"slow": dripped, None: len(DATA) - dripped}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "oci://127.0.0.1:1/models/{repo}"])
+def test_every_mirror_may_be_silent_for_as_long(session, url):
+    mirror: Any
+    (mirror,) = open_mirrors(session(mirrors=(Mirror(name="m", url=url),)).settings)
+    http = mirror.client.http if url.startswith("oci") else mirror.http
+    assert http._timeout.read_timeout == 30
+
+
 def test_a_reset_in_the_middle(hub, loopback, sync):
     def answer(connection, asked):
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(DATA)}\r\nAccept-Ranges: bytes\r\n\r\n"
@@ -288,19 +320,51 @@ def test_a_folder_with_a_wrong_file(hub, sync, tmp_path):
     assert run.session.reporter.progress == {LABEL: len(DATA)}
 
 
-def test_the_last_of_several_is_blamed_and_the_rest_come_whole(hub, racks, rack, sync):
+DOUBT = f"one of the mirrors rack and second sent wrong bytes for {LABEL}: it comes whole from one now"
+
+
+def test_of_several_nobody_is_blamed_until_one_has_sent_it_all(hub, racks, rack, sync):
     rack.fail(cut_after=100_000)
     rack.fail(cut_after=0, times=None)
     liar, third = racks(), racks()
-    liar.fail(flip=150_000)
-    run = sync(rack.mirror(), liar.mirror("liar"), third.mirror("third"))
+    liar.fail(flip=150_000, times=None)
+    run = sync(rack.mirror(), liar.mirror("second"), third.mirror("third"))
     run.assert_installed()
-    told, failed = run.notices
-    assert told == f"mirror liar is not asked any more in this run: it sent wrong bytes for {LABEL}"
-    assert failed.startswith(f"mirror rack failed for {LABEL}: ")
+    assert run.notices[:2] == [
+        DOUBT,
+        f"mirror second is not asked any more in this run: it sent wrong bytes for {LABEL}",
+    ]
+    assert run.notices[2].startswith(f"mirror rack failed for {LABEL}: ")
+    assert len(run.notices) == 3
+    assert liar.ranges() == ["bytes=100000-", None]
     assert third.ranges() == [None]
     assert run.result.supplied == {"third": len(DATA)}
     assert hub.requests == []
+
+
+def test_who_lies_and_breaks_off_does_not_have_the_next_one_blamed(hub, racks, rack, sync):
+    rack.fail(flip=10, cut_after=100_000)
+    rack.fail(cut_after=0, times=None)
+    honest = racks()
+    run = sync(rack.mirror(), honest.mirror("second"), fallback=False)
+    run.assert_installed()
+    doubt, failed = run.notices
+    assert doubt == DOUBT
+    assert failed.startswith(f"mirror rack failed for {LABEL}: ")
+    assert honest.ranges() == ["bytes=100000-", None]
+    assert run.result.supplied == {"second": len(DATA)}
+    assert hub.requests == []
+
+
+def test_what_one_of_several_did_is_an_error_where_lies_are(hub, racks, rack, sync):
+    rack.fail(flip=10, cut_after=100_000)
+    rack.fail(cut_after=0, times=None)
+    error = sync(rack.mirror(), racks().mirror("second"), strict_mirrors=True).result.error
+    assert error.exit_code == 4
+    assert error.message.startswith(f"one of the mirrors rack and second sent wrong bytes: expected sha256:{DIGEST}")
+    assert error.hint == (
+        "repair that mirror; without --strict-mirrors, the next source is asked instead of rack and second"
+    )
 
 
 def test_nobody_is_blamed_for_bytes_of_an_earlier_run(hub, rack, sync, cache):
@@ -478,8 +542,10 @@ def test_without_the_origin_and_without_mirrors(hub, sync):
     )
     assert (error.error_code, error.hint, error.details) == (
         NOT_INSTALLED,
-        "set VCM_MIRRORS to an address, or write a [[mirror]] into your own configuration: vcm mirror check says "
-        "where that is",
+        (
+            "set VCM_MIRRORS to an address, or write a [[mirror]] into your own configuration: vcm mirror check says "
+            "where that is"
+        ),
         (),
     )
     assert hub.requests == []

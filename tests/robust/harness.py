@@ -18,7 +18,7 @@ from typing import Any
 
 from vcm.testing import HubSimulator
 
-ENVIRONMENT = ("HF_ENDPOINT", "HF_HOME", "HF_TOKEN", "VCM_CACHE_DIR")
+ENVIRONMENT = ("HF_ENDPOINT", "HF_HOME", "HF_TOKEN", "VCM_CACHE_DIR", "VCM_MIRRORS")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import pytest
 
 from tests.conftest import oid_of
 from tests.robust.conftest import LARGE, Zoo
-from tests.robust.harness import Ended, Forge, asked_from, partial_sizes, wrong_in
+from tests.robust.harness import Ended, Forge, asked_from, digest_of, partial_sizes, wrong_in
 from vcm.testing import Fault, HubSimulator
 
 KILLS = int(os.environ.get("ROBUST_KILLS", "500"))
@@ -255,8 +255,56 @@ def importing(request: pytest.FixtureRequest) -> Scene:
     return Scene([], before=before)
 
 
+def mirrored(request: pytest.FixtureRequest) -> Scene:
+    """From a mirror that lies about every other file and breaks off, then from one that has all."""
+    zoo: Zoo = request.getfixturevalue("zoo")
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    files = {digest_of(path): path.read_bytes() for path in zoo.folder.rglob("*") if path.is_file()}
+    addresses = []
+    for lies in (True, False):
+        simulator = HubSimulator()
+        simulator.__enter__()
+        request.addfinalizer(lambda each=simulator: each.__exit__(None, None, None))  # type: ignore[misc]
+        for number, (digest, data) in enumerate(sorted(files.items())):
+            # What is cut may not be known for wrong before somebody else has ended it.
+            sent = bytes(len(data) // 2) + data[len(data) // 2 :] if lies and number % 2 else data
+            url = simulator.add_file(f"blobs/sha256/{digest}", sent)
+        if lies:
+            simulator.fail(Fault(origin="cdn", cut_after=300, times=None))
+        else:
+            simulator.fail(Fault(origin="cdn", rate=RATE, times=None))
+        addresses.append(url.partition("/blobs/")[0])
+    monkeypatch.setenv("VCM_MIRRORS", " ".join(addresses))
+    return Scene(["sync", "--no-origin"])
+
+
+def carried(request: pytest.FixtureRequest) -> Scene:
+    """From a bundle, into an empty store."""
+    request.getfixturevalue("installed")
+    forge: Forge = request.getfixturevalue("forge")
+    bundle: Path = request.getfixturevalue("tmp_path") / "models.tar"
+    assert forge.run("bundle", bundle).code == 0
+    shutil.rmtree(request.getfixturevalue("cache"))
+    return Scene(["sync", "--no-origin", "--from", bundle])
+
+
+def bundling(request: pytest.FixtureRequest) -> Scene:
+    """Where a bundle stands, it is whole."""
+    request.getfixturevalue("installed")
+    forge: Forge = request.getfixturevalue("forge")
+    bundle: Path = request.getfixturevalue("tmp_path") / "models.tar"
+    assert forge.run("bundle", bundle).code == 0
+    whole = digest_of(bundle)
+
+    def before() -> list[str | Path]:
+        assert digest_of(bundle) == whole
+        return ["bundle", bundle]
+
+    return Scene([], before=before)
+
+
 SCENES = [downloading, linking, repairing, pruning, adopting]
-MORE_SCENES = [one_large_file, repairing_what_is_locked, repairing_the_store, importing]
+MORE_SCENES = [one_large_file, repairing_what_is_locked, repairing_the_store, importing, mirrored, carried, bundling]
 
 
 @pytest.fixture

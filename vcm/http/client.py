@@ -34,6 +34,7 @@ from vcm.http.faults import (
     is_unreachable,
     reason,
 )
+from vcm.http.heads import limit_heads
 from vcm.version import VERSION
 
 READ_SECONDS = 300.0
@@ -215,6 +216,7 @@ class HttpClient:
             verify = self._address.ca_bundle or True
             pool = self._adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies)
             self._adapter.cert_verify(pool, prepared.url, verify, None)
+            limit_heads(pool)
             self._pools[there] = pool
         if proxies:
             return pool, self._adapter.request_url(_prepared(url), proxies)

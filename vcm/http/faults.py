@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib3
 
 from vcm.errors import RegistryError
+from vcm.http.heads import EndlessHeadError
 
 CONNECT_SECONDS = 10.0
 
@@ -18,6 +19,7 @@ class UnreachableError(NetworkFaultError):
 
 
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (EndlessHeadError, "its headers have no end"),
     (urllib3.exceptions.ProxyError, "the proxy cannot be used"),
     (urllib3.exceptions.NameResolutionError, "the name cannot be resolved"),
     (ConnectionRefusedError, "connection refused"),

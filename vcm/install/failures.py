@@ -7,7 +7,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from vcm.core.records import record
-from vcm.core.wording import byte_count
+from vcm.core.wording import byte_count, listed
 from vcm.errors import (
     AUTHENTICATION_ERROR,
     CHECKSUM_MISMATCH,
@@ -92,13 +92,22 @@ def _table(failures: Sequence[Failure]) -> list[str]:
     return [f"{source:<{width}}  {reason}" for source, reason in rows]
 
 
-def as_mirror_error(mirror: str, error: ModelChecksumError | OtherFileError, wanted: WantedFile) -> ModelChecksumError:
-    """The error for a mirror that sent wrong bytes, where that is one."""
+def as_mirror_error(
+    mirrors: Sequence[str], error: ModelChecksumError | OtherFileError, wanted: WantedFile
+) -> ModelChecksumError:
+    """The error for wrong bytes that came from mirrors, where that is one.
+
+    Args:
+        mirrors: who gave them; of several, nobody knows which one's are wrong.
+        error: what is wrong with them.
+        wanted: the file.
+    """
+    each, names = ("mirror" if len(mirrors) == 1 else "one of the mirrors"), listed(mirrors)
     return ModelChecksumError(
-        f"mirror {mirror} sent {error.message}",
+        f"{each} {names} sent {error.message}",
         expected=error.expected,
         actual=error.actual,
-        hint=f"repair that mirror; without --strict-mirrors, the next source is asked instead of {mirror}",
+        hint=f"repair that mirror; without --strict-mirrors, the next source is asked instead of {names}",
         model=wanted.model,
         file=wanted.path,
     )

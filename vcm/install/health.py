@@ -6,12 +6,12 @@ this run. Of each such mirror there is one warning, however many files wanted so
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from enum import Enum
 from threading import Lock
 
-from vcm.core.wording import counted
+from vcm.core.wording import counted, listed
 from vcm.errors import AUTHENTICATION_ERROR, CHECKSUM_MISMATCH, NOT_FOUND, RegistryError
 from vcm.http.faults import NetworkFaultError, UnreachableError
 from vcm.http.retries import Wait
@@ -83,6 +83,8 @@ class Health:
         self._standings: dict[str, Standing] = {}
         self._ends: dict[str, RegistryError] = {}
         self._failures: dict[str, dict[str, str]] = {}
+
+        self._doubted: set[frozenset[str]] = set()
         self._lock = Lock()
 
     def is_off(self, mirror: str | None) -> bool:
@@ -116,6 +118,16 @@ class Health:
                 first = next(iter(reasons))
                 more = f", and for {counted(len(reasons) - 1, 'more file')}" if len(reasons) > 1 else ""
                 self._notice(f"mirror {mirror} failed for {first}: {reasons[first]}{more}")
+
+    def doubt(self, mirrors: Collection[str], label: str) -> None:
+        """Note that one of several mirrors gave wrong bytes, and nobody knows which; said once of the same ones."""
+        with self._lock:
+            is_new = frozenset(mirrors) not in self._doubted
+            self._doubted.add(frozenset(mirrors))
+        if is_new:
+            self._notice(
+                f"one of the mirrors {listed(mirrors)} sent wrong bytes for {label}: it comes whole from one now"
+            )
 
 
 class MirrorPatience:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from vcm.core.digest import CHUNK
 from vcm.core.reporter import Reporter
+from vcm.core.wording import byte_count
 from vcm.errors import ModelChecksumError, RegistryError
 from vcm.http.body import Answer
 from vcm.http.faults import NetworkFaultError
@@ -33,6 +34,10 @@ _WORTH_READING_AHEAD = 64 << 20
 """Bytes; what is less is here before more connections would have come up to speed."""
 _WORTH_GOING_ON = 1 << 20
 """Bytes for which a mirror's failures are forgotten."""
+_PATIENT_SECONDS = 30.0
+"""As long as a mirror may be silent, it may also send next to nothing."""
+_NEXT_TO_NOTHING = 1 << 10
+"""Bytes a second over one connection: at ten times that, a gibibyte takes a day."""
 
 
 class Tries(Protocol):
@@ -43,6 +48,31 @@ class Tries(Protocol):
 
     def rest(self, error: RegistryError) -> None:
         """Wait before the next try, or raise the error."""
+
+
+class _Flow:
+    """Sees to it that a mirror which sends a byte now and then is left like one that is silent.
+
+    The origin is not: there may be no other source.
+    """
+
+    def __init__(self, place: Remote) -> None:
+        self._is_watched = place.mirror is not None
+        self._since = time.monotonic()
+        self._count = 0
+
+    def note(self, count: int) -> None:
+        """So many more bytes are here.
+
+        Raises:
+            NetworkFaultError: that is next to nothing, for too long.
+        """
+        self._count += count
+        seconds = time.monotonic() - self._since
+        if seconds >= _PATIENT_SECONDS:
+            if self._is_watched and self._count < _NEXT_TO_NOTHING * seconds:
+                raise NetworkFaultError(f"sends less than {byte_count(_NEXT_TO_NOTHING)} a second")
+            self._since, self._count = time.monotonic(), 0
 
 
 class Receiver:
@@ -123,7 +153,7 @@ class Receiver:
             if refusal is not None:
                 raise refusal
             self._take_up(partial, place, answer)
-            if self._receive(partial, answer):
+            if self._receive(partial, place, answer):
                 partial.ended()
                 return
         self._read_ahead(partial, place, answer.url)
@@ -145,11 +175,13 @@ class Receiver:
             self.throw_away(partial)
             partial.announce(answer)
 
-    def _receive(self, partial: Partial, answer: Answer) -> bool:
+    def _receive(self, partial: Partial, place: Remote, answer: Answer) -> bool:
         """Take in an answer's body; false where the rest had better come over several connections."""
         looked, size = time.monotonic(), partial.size
+        flow = _Flow(place)
         while count := partial.receive(answer):
             self._reporter.advanced(partial.wanted.label, count)
+            flow.note(count)
             self.check_cancelled()
             seconds = time.monotonic() - looked
             if seconds >= _LOOK_SECONDS:
@@ -205,7 +237,9 @@ class Receiver:
             refusal = place.refusal(answer)
             if refusal is not None:
                 raise refusal
-            for _ in segment.receive(answer, total):
+            flow = _Flow(place)
+            for count in segment.receive(answer, total):
+                flow.note(count)
                 if ahead.stopped.is_set():
                     raise KeyboardInterrupt
                 self.check_cancelled()

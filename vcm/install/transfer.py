@@ -180,18 +180,23 @@ class Transfer:
     def _distrust(self, search: _Search, error: ModelChecksumError) -> None:
         """Bytes are wrong: throw all away, and have the whole file from one source."""
         place, partial = search.places[0], search.partial
-        liar = place.mirror
-        if not search.is_from_one:
-            liar = next((each for each in reversed(partial.suppliers) if each is not None), None)
+        suspects = [place.mirror] if search.is_from_one else partial.suppliers
+        mirrors = [each for each in suspects if each is not None]
         self._receiver.throw_away(partial)
         search.is_from_one = True
+        liar = mirrors[0] if len(mirrors) == 1 else None
         if liar is not None:
             self._note_lie(liar, error, partial.wanted)
+        elif mirrors:
+            # One that sends wrong bytes and then breaks off must not bring those into disrepute that end the file.
+            self._health.doubt(mirrors, partial.wanted.label)
+            if self._strict:
+                raise as_mirror_error(mirrors, error, partial.wanted)
         if place.mirror is not None:
             # Where it is not known whose bytes were wrong, this one is asked once more, for the whole file.
             if self._health.is_off(place.mirror):
                 search.give_up(error)
-        elif liar is None:
+        elif not mirrors:
             search.tries += 1
             if search.tries == _MOST_TRIES:
                 search.give_up(error)
@@ -207,7 +212,7 @@ class Transfer:
     def _note_lie(self, mirror: str, error: ModelChecksumError | OtherFileError, wanted: WantedFile) -> None:
         self._health.note(mirror, Event.LIED, f"it sent wrong bytes for {wanted.label}")
         if self._strict:
-            raise as_mirror_error(mirror, error, wanted)
+            raise as_mirror_error([mirror], error, wanted)
 
 
 @dataclass(slots=True)

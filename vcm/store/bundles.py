@@ -34,7 +34,7 @@ _MOST_MEMBERS = 1 << 18
 _LARGEST_INDEX = 1 << 24
 _LARGEST_EXTENSION = 1 << 20
 """Bytes of what stands before a header: a long name, the records of PAX."""
-_PAX_RECORD = re.compile(rb"([1-9]\d{0,6}) ([^=\n]+)=")
+_PAX_LENGTH = re.compile(rb"([1-9]\d{0,6}) ")
 _HINT = "name a folder that holds the files, or what vcm bundle has written"
 _AGAIN_HINT = "bring it once more, from where it was made"
 _COMPRESSED = {
@@ -235,14 +235,15 @@ class BundleFile:
         if kind == tarfile.GNUTYPE_LONGNAME:
             return {"path": data.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
         said, place = dict[str, str](), 0
-        while match := _PAX_RECORD.match(data, place):
+        while match := _PAX_LENGTH.match(data, place):
+            # No further than the record's own length says: looking on in each for what is missing takes hours.
             place += int(match[1])
-            value = data[match.end() : place - 1]
-            if match[2].startswith(b"GNU.sparse"):
+            key, _, value = data[match.end() : place - 1].partition(b"=")
+            if key.startswith(b"GNU.sparse"):
                 said["sparse"] = "yes"
-            elif match[2] == b"path":
+            elif key == b"path":
                 said["path"] = value.decode("utf-8", "surrogateescape")
-            elif match[2] == b"size" and re.fullmatch(rb"\d{1,18}", value):
+            elif key == b"size" and re.fullmatch(rb"\d{1,18}", value):
                 said["size"] = value.decode()
         return said
 
