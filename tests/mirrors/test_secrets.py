@@ -35,11 +35,16 @@ def echo(http_answer: Callable[..., bytes], status: int, location: str = "") -> 
     """A server that repeats all that it was told, wherever that is possible."""
 
     def answer(connection: socket.socket, asked: Asked) -> None:
-        told = " ".join([asked.target, *(f"{name}={value}" for name, value in asked.headers.items())])
+        names = ("authorization", "x-key", *asked.headers)
+        basic = asked.headers.get("authorization", "").removeprefix("Basic ")
+        told = " ".join(
+            [base64.b64decode(basic).decode(), *(asked.headers.get(name, "") for name in names), asked.target]
+        )
         said = {"X-Error-Message": told, "WWW-Authenticate": f'Basic realm="{told}"', "Retry-After": "0"}
         if location:
             said["Location"] = f"{location}?told={told.replace(' ', '+')}"
-        body = json.dumps({"errors": [{"code": "DENIED", "message": told}], "error": told}).encode()
+        escaped = json.dumps({"errors": [{"code": "DENIED", "message": told}], "error": told}).replace("/", "\\/")
+        body = escaped.encode()
         connection.sendall(http_answer(status, {"Content-Type": "application/json", **said}, body))
 
     return answer

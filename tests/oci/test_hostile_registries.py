@@ -9,7 +9,7 @@ import pytest
 
 from tests.loopback import Asked
 from tests.oci.conftest import denial, get, host_of
-from tests.tokens import PASSWORD, USER
+from tests.tokens import PASSWORD, REFRESH_TOKEN, USER
 from vcm.errors import RegistryError
 from vcm.http.client import Address, HttpClient
 from vcm.http.faults import NetworkFaultError
@@ -174,6 +174,27 @@ def test_a_token_server_that_is_busy_is_asked_later(guarded, http_answer, connec
         get(connect(host))
     assert (caught.value.message, caught.value.hint) == (f"{host}: too many requests", "try again in 7 s")
     assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+@pytest.mark.parametrize("more", [{}, {"identitytoken": REFRESH_TOKEN}])
+def test_what_a_token_server_repeats_gets_into_no_message(  # noqa: PLR0917  (a row of the table)
+    guarded, loopback, http_answer, login, connect, status, more
+):
+    def repeat(connection, asked):
+        basic = asked.headers.get("authorization", "")
+        told = " ".join([base64.b64decode(basic.removeprefix("Basic ")).decode(), basic, asked.body.decode()])
+        connection.sendall(http_answer(status, {}, json.dumps({"errors": [{"code": "X", "message": told}]}).encode()))
+
+    tokens = loopback(repeat)
+    registry = guarded(f'Bearer realm="{tokens.url}/token",service="registry"', http_answer(200))
+    login(host_of(registry), **more)
+    with pytest.raises(RegistryError) as caught:
+        get(connect(host_of(registry)))
+    assert tokens.asked
+    said = str(vars(caught.value))
+    basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    assert [secret for secret in (PASSWORD, basic, REFRESH_TOKEN) if secret in said] == []
 
 
 def test_an_identity_token_does_not_follow_a_redirect(guarded, http_answer, login, connect, stranger):

@@ -14,6 +14,10 @@ def origin(url: str) -> tuple[str, str, int]:
     return scheme, (parts.hostname or "").lower(), parts.port or (443 if scheme == "https" else 80)
 
 
+SHORTEST_SECRET = 6
+"""Characters of what is taken out of a server's words; less stands in many a word that has nothing to do with it."""
+
+
 def shown_url(url: str) -> str:
     """An address without its query, fragment and credentials, for messages."""
     return urlsplit(url)._replace(netloc=host(url), query="", fragment="").geturl()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from typing import Any
@@ -24,9 +24,11 @@ _MOST_SILENT = 1 << 20
 """Compressed bytes out of which nothing may come."""
 
 
-def without_secret(text: str, secret: str | None) -> str:
-    """What a server says, without the token: it may repeat what it was sent, and its words get into messages."""
-    return text.replace(secret, "***") if secret else text
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """What a server says, without what is secret: it may repeat what it was sent, and its words get into messages."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 class _Inflating:
@@ -66,23 +68,26 @@ class _Inflating:
 class Answer:
     """A response whose body has not been read yet."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, secret: str | None = None) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, secrets: Iterable[str] = ()) -> None:
         self._response: Any = response
-        self._secret: str | None = None
+        self._secrets: tuple[str, ...] = ()
         self._is_unread = True
         self._inflating: _Inflating | None = None
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        if secret:
-            self.hide(secret)
+        self.hide(*secrets)
 
-    def hide(self, secret: str) -> None:
+    def hide(self, *secrets: str) -> None:
         """Take out of the headers, and later the body, what was sent to the server and shall get into no message."""
-        self._secret = secret
-        if any(secret in value for value in self.headers.values()):
-            cleaned = {name: without_secret(value, secret) for name, value in self.headers.items()}
+        self._secrets += secrets
+        if any(secret in value for value in self.headers.values() for secret in secrets):
+            cleaned = {name: self.without_secrets(value) for name, value in self.headers.items()}
             self.headers = urllib3.HTTPHeaderDict(cleaned)
+
+    def without_secrets(self, text: str) -> str:
+        """Words of the server, without them: in JSON, they may have been written otherwise."""
+        return without_secrets(text, self._secrets)
 
     @property
     def length(self) -> int | None:
@@ -169,7 +174,9 @@ class Answer:
                 raise RegistryError(f"{shown_url(self.url)}: the answer takes longer than {seconds:.0f} s")
             pieces.append(chunk)
         body = b"".join(pieces)
-        return body.replace(self._secret.encode(), b"***") if self._secret else body
+        for secret in self._secrets:
+            body = body.replace(secret.encode(), b"***")
+        return body
 
 
 def _read_what_is_there(body: HTTPResponse, buffer: memoryview, *, is_first: bool) -> int:

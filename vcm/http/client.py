@@ -23,7 +23,7 @@ from requests.utils import get_environ_proxies
 
 from vcm.core import names
 from vcm.errors import CONFIG_ERROR, RegistryError
-from vcm.http.addresses import host, origin, shown_url
+from vcm.http.addresses import SHORTEST_SECRET, host, origin, shown_url
 from vcm.http.body import Answer, close, drop
 from vcm.http.budget import Budget, announced_limit, no_more_requests
 from vcm.http.faults import (
@@ -99,6 +99,8 @@ class HttpClient:
         self._budget = budget
         self._address = address
         self._home = origin(address.endpoint)
+        self._secrets = [address.token] if address.token else []
+        self._secrets += [text for text in address.headers.values() if len(text) >= SHORTEST_SECRET]
         self._home_path = urlsplit(address.endpoint).path.rstrip("/")
         self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=address.read_seconds)
         # urllib3 sends with the time that is there to connect, and a server may take longer over a piece of a body.
@@ -165,7 +167,7 @@ class HttpClient:
             own = {**(at_home or {}), **({"Authorization": authorization} if authorization else {})}
             sent = {**(headers or {}), **(own if origin(url) == first else {})}
             response = self._send_in_turn(method, url, sent, body)
-            answer = Answer(response, url, self._address.token)
+            answer = Answer(response, url, self._secrets)
             location = answer.headers.get("Location")
             followed = _REDIRECTS if body is None and method in ("GET", "HEAD") else _SAME_REQUEST
             if answer.status not in followed or not location:

@@ -156,6 +156,8 @@ class Authorization:
             if answer.status in (_DENIED if body is None else _IDENTITY_DENIED):
                 raise self._rejected(realm, credentials)
             if answer.status != _OK:
+                # Not before: a token may be made of what was sent for it.
+                answer.hide(*credentials.secrets if credentials else ())
                 raise refused(answer, host(realm), "a token")
             value = _parsed(answer.body(_LONGEST_ANSWER, _ANSWER_SECONDS))
         token = value.get("token") or value.get("access_token")

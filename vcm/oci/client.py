@@ -13,7 +13,7 @@ from vcm.http.addresses import origin
 from vcm.http.body import Answer
 from vcm.http.client import Body, HttpClient
 from vcm.oci.authorization import Authorization, Scopes
-from vcm.oci.credentials import Keyring
+from vcm.oci.credentials import Keyring, secrets_in
 from vcm.oci.refusals import Refusal
 
 _UNAUTHORIZED = 401
@@ -84,7 +84,7 @@ class RegistryClient:
                 method, url, headers, leave_origin=True, authorization=sent, at_home=at_home, body=body
             ) as answer:
                 if sent:
-                    answer.hide(sent.partition(" ")[2])
+                    answer.hide(*secrets_in(sent))
                 if answer.status not in _DENIED or origin(answer.url) != origin(url):
                     yield answer
                     return

@@ -16,6 +16,7 @@ from typing import Any
 from vcm.core import names
 from vcm.core.records import record
 from vcm.core.wording import printable, system_reason
+from vcm.http.addresses import SHORTEST_SECRET
 from vcm.oci.credential_helper import CredentialsError, ask_helper
 
 _MOST_BYTES = 1 << 20
@@ -51,6 +52,19 @@ class Credentials:
         if self.login is None:
             return None
         return "Basic " + base64.b64encode(":".join(self.login).encode()).decode()
+
+    @property
+    def secrets(self) -> list[str]:
+        """What shall get into no message."""
+        own = self.basic or self.authorization
+        return [*(secrets_in(own) if own else ()), *([self.identity_token] if self.identity_token else ())]
+
+
+def secrets_in(authorization: str) -> list[str]:
+    """What of a header's value is secret: the token, or a password as it is sent and as it is meant."""
+    kind, _, text = authorization.strip().partition(" ")
+    login = _login(text) if kind.lower() == "basic" else None
+    return [each for each in (text, *(login or ())[1:]) if len(each) >= SHORTEST_SECRET]
 
 
 def given_credentials(authorization: str, source: str) -> Credentials:

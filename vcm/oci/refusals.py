@@ -73,7 +73,8 @@ class Refusal:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RegistryError):
             said = []
         self.codes = tuple(code for code, _ in said)
-        self.words = ": ".join(printable(text)[:_LONGEST_WORDS] for text in said[0] if text) if said else ""
+        words = [answer.without_secrets(text) for text in said[0] if text] if said else []
+        self.words = ": ".join(printable(text)[:_LONGEST_WORDS] for text in words)
 
 
 def refused(
