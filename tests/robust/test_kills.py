@@ -256,7 +256,7 @@ def importing(request: pytest.FixtureRequest) -> Scene:
 
 
 def mirrored(request: pytest.FixtureRequest) -> Scene:
-    """From a mirror that lies about every other file and breaks off, then from one that has all."""
+    """From a mirror that lies about every other file, half of which a kill may leave, then from one that does not."""
     zoo: Zoo = request.getfixturevalue("zoo")
     monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
     files = {digest_of(path): path.read_bytes() for path in zoo.folder.rglob("*") if path.is_file()}
@@ -266,13 +266,9 @@ def mirrored(request: pytest.FixtureRequest) -> Scene:
         simulator.__enter__()
         request.addfinalizer(lambda each=simulator: each.__exit__(None, None, None))  # type: ignore[misc]
         for number, (digest, data) in enumerate(sorted(files.items())):
-            # What is cut may not be known for wrong before somebody else has ended it.
-            sent = bytes(len(data) // 2) + data[len(data) // 2 :] if lies and number % 2 else data
+            sent = bytes(len(data)) if lies and number % 2 else data
             url = simulator.add_file(f"blobs/sha256/{digest}", sent)
-        if lies:
-            simulator.fail(Fault(origin="cdn", cut_after=300, times=None))
-        else:
-            simulator.fail(Fault(origin="cdn", rate=RATE, times=None))
+        simulator.fail(Fault(origin="cdn", rate=RATE, times=None))
         addresses.append(url.partition("/blobs/")[0])
     monkeypatch.setenv("VCM_MIRRORS", " ".join(addresses))
     return Scene(["sync", "--no-origin"])
