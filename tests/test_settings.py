@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,3 +183,19 @@ def test_a_gate_says_what_the_users_own_hub_said(installed, own, vcm, cache, mon
     assert vcm("check").err == "note: frames: is deprecated\n"
     own("broken")
     assert (vcm("check").code, vcm("check").err) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users have homes there")
+def test_a_user_without_a_home(monkeypatch, tmp_path):
+    def unknown(_):
+        raise KeyError
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "VCM_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert user_configuration_path() is None
+    assert read_settings(cache_dir=tmp_path).mirrors == ()
+    with pytest.raises(ConfigError) as caught:
+        read_settings()
+    assert str(caught.value) == "this user has no home, so nobody knows where the store is"
+    assert caught.value.hint == "set VCM_CACHE_DIR, or HOME"

@@ -247,7 +247,6 @@ class Session:
         try:
             with self.use.needing(models, to_write=bool(plan.changes)):
                 answers = self._carry_out(installer, plan, headroom)
-                self._tell_failing_mirrors()
                 done = [answer.model for answer in answers if answer.error is None]
                 if whole:
                     self.use.remember(done, quiet=len(done) < len(answers))
@@ -281,10 +280,6 @@ class Session:
                 return self._connections.fetcher(reason)
 
         return make
-
-    def _tell_failing_mirrors(self) -> None:
-        if "_connections" in self.__dict__:
-            self._connections.tell_failing_mirrors()
 
     def _carry_out(self, installer: Installer, plan: Plan, headroom: float) -> list[Synced]:
         plan = self._as_it_is_now(plan)

@@ -153,8 +153,8 @@ def _mirrors(environ: Mapping[str, str], own: tuple[Mirror, ...], projects: tupl
     return parse_addresses(named) if named else merged(own, projects)
 
 
-def user_configuration_path(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the user's own configuration is, if there is one."""
+def user_configuration_path(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where the user's own configuration is, if there is one; None for a user without a home."""
     environ = os.environ if environ is None else environ
     # As for the cache: to say the same, platformdirs would take longer than a gate.
     if sys.platform == "linux" and "ANDROID_ROOT" not in os.environ:
@@ -165,11 +165,16 @@ def user_configuration_path(environ: Mapping[str, str] | None = None) -> Path:
             return Path(home, ".config", "vcm", "config.toml")
     import platformdirs
 
-    return Path(platformdirs.user_config_dir("vcm", appauthor=False), "config.toml")
+    try:
+        return Path(platformdirs.user_config_dir("vcm", appauthor=False), "config.toml")
+    except RuntimeError:
+        return None
 
 
 def _user_configuration(environ: Mapping[str, str]) -> UserConfiguration | None:
     path = user_configuration_path(environ)
+    if path is None:
+        return None
     try:
         status = path.stat()
         # Opening a pipe would wait for ever, and a device may have no end.
@@ -339,7 +344,11 @@ def cache_folder(
     project_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Path:
-    """The store's folder: the argument, VCM_CACHE_DIR, what the manifest says, or the platform's own place."""
+    """The store's folder: the argument, VCM_CACHE_DIR, what the manifest says, or the platform's own place.
+
+    Raises:
+        ConfigError: nobody names it, and the user has no home.
+    """
     chosen = argument or (os.environ if environ is None else environ).get("VCM_CACHE_DIR")
     if chosen:
         return Path.cwd() / _expanded(str(chosen))
@@ -352,4 +361,9 @@ def cache_folder(
         return Path(home, ".cache", "vcm")
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("vcm", appauthor=False))
+    try:
+        return Path(platformdirs.user_cache_dir("vcm", appauthor=False))
+    except RuntimeError:
+        raise ConfigError(
+            "this user has no home, so nobody knows where the store is", hint="set VCM_CACHE_DIR, or HOME"
+        ) from None

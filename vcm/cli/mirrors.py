@@ -85,7 +85,8 @@ def _chosen(settings: Settings, names: Sequence[str]) -> Iterable[Mirror]:
         raise ConfigError(
             "no mirror is named anywhere",
             details=("[[mirror]]", 'name = "rack"', 'url = "http://mirror.rack:8080"'),
-            hint=f"write such lines into models.toml or {user_configuration_path()}, or set VCM_MIRRORS to an address",
+            hint=f"write such lines into models.toml or {user_configuration_path() or 'your own configuration'}, "
+            "or set VCM_MIRRORS to an address",
         )
     for name in names:
         if name not in known:

@@ -47,6 +47,10 @@ class Fetcher:
             without_origin=self._without_origin,
         )
 
+    def tell_failing_mirrors(self) -> None:
+        """Notices of mirrors that failed for single files, and so are told of nowhere yet."""
+        self._transfer.tell_failing_mirrors()
+
     def _places(self, sources: Sources) -> Iterator[Place]:
         """Where mirrors may have it, each address once: most of them know a file by its digest alone."""
         for mirror in self._mirrors:

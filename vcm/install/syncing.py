@@ -118,9 +118,12 @@ class Installer:
                 workers(SMALL_FILES_AT_ONCE, "vcm-small", self._cancelled) as small,
             ):
                 coming = self._submit(missing, large, small)
-                return [self._finish(each, coming) for each in plan.models]
+                answers = [self._finish(each, coming) for each in plan.models]
         finally:
             self._reporter.finished()
+        if missing and self._fetcher is not None:
+            self._fetcher().tell_failing_mirrors()
+        return answers
 
     def _submit(
         self, missing: Iterable[Sources], large: ThreadPoolExecutor, small: ThreadPoolExecutor
