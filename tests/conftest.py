@@ -12,6 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from threading import Event, Lock
 
@@ -34,6 +35,10 @@ settings.load_profile("calm")
 pytest_plugins = ["tests.loopback", "tests.servers", "tests.tokens"]
 
 TOKEN = "hf_simulatedTokenOfTheTests"
+
+_HOMES = {"HF_HOME": "hf-home", "VCM_CACHE_DIR": "cache", "XDG_CONFIG_HOME": "config", "DOCKER_CONFIG": "docker"}
+"""The user's folders of a test, by the variable that names each."""
+_homes = count()
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,9 @@ class Notes(Reporter):
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _clean_environment(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """No variable of the machine reaches a test, and nothing a test does reaches the user's folders."""
     for name in list(os.environ):
         if name.startswith(("HF_", "VCM_", "HUGGING", "TRANSFORMERS_")) or name.lower().endswith("_proxy"):
@@ -103,11 +110,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
-    monkeypatch.setenv("VCM_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    # Most tests look at no disk: a folder made for each of them would take longer than they do.
+    home = (
+        request.getfixturevalue("tmp_path")
+        if "tmp_path" in request.fixturenames
+        else tmp_path_factory.getbasetemp() / f"home-{next(_homes)}"
+    )
+    for name, folder in _HOMES.items():
+        monkeypatch.setenv(name, str(home / folder))
 
 
 @pytest.fixture

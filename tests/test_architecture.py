@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,23 @@ def package_of(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
+@cache
+def nodes_of(path: Path) -> list[tuple[ast.Import | ast.ImportFrom | ast.Attribute, bool]]:
+    """What the rules look at in a file, and whether it stands in a function."""
+    found = []
+    left: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text(encoding="utf-8")), False)]
+    while left:
+        node, is_inside = left.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Attribute):
+            found.append((node, is_inside))
+        is_inside = is_inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        left += ((child, is_inside) for child in ast.iter_child_nodes(node))
+    return found
+
+
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Every imported module of a file with its line, those inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node, _ in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -139,11 +154,7 @@ def test_no_permission_is_left_over() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_an_import_waits_only_where_it_pays(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    inside = [
-        node.lineno for each in functions for node in ast.walk(each) if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
+    inside = [node.lineno for node, is_inside in nodes_of(path) if is_inside and not isinstance(node, ast.Attribute)]
     assert not inside or package_of(path) in LAZY, f"{path}: imports inside functions on lines {inside}"
 
 
@@ -151,9 +162,10 @@ def test_an_import_waits_only_where_it_pays(path: Path) -> None:
 def test_the_environment_has_one_reader(path: Path) -> None:
     # The tour hands its environment on to the commands it runs.
     readers = {"settings.py", "cli/demo.py"}
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     lines = [
-        node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+        node.lineno
+        for node, _ in nodes_of(path)
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     ]
     assert not lines or path.relative_to(ROOT).as_posix() in readers, f"{path}: reads the environment on lines {lines}"
 

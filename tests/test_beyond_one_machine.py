@@ -17,11 +17,12 @@ import pytest
 import requests
 import yaml
 
-from tests.conftest import closed_port
+from tests.conftest import Result, closed_port
 from tests.loopback import Asked, Loopback, http_answer
 from tests.servers import Bucket, Nginx, Process, Registry, needs, stopped_at_the_end
 from tests.test_readme import block as readme_block
 from tests.test_recipes import RECIPES, block, run_words
+from vcm.cli.app import main
 from vcm.testing import HubSimulator
 
 MIRROR = "http://mirror.rack:8080"
@@ -32,8 +33,9 @@ NOWHERE = "http://127.0.0.1:9"
 class Machine:
     """A machine with the program and a store of its own; it reaches no hub unless told."""
 
-    def __init__(self, home: Path, project: Path) -> None:
+    def __init__(self, home: Path, project: Path, vcm: Callable[..., Result]) -> None:
         self.home = home
+        self._vcm = vcm
         self.store = home / "store"
         self.project = home / "app"
         shutil.copytree(project, self.project)
@@ -52,7 +54,15 @@ class Machine:
             "HF_ENDPOINT": NOWHERE,
             "VCM_PROJECT": str(self.project),
         }
-        return run_words(shlex.split(line), **{**told, **environment})
+        words, told = shlex.split(line), {**told, **environment}
+        if words[0] != "vcm" or "run" in words:
+            # What it starts takes the place of its process.
+            return run_words(words, **told)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, text in told.items():
+                patch.setenv(name, text)
+            done = self._vcm(*words[1:])
+        return subprocess.CompletedProcess(words, done.code, done.out, done.err)
 
     def succeeds(self, line: str, **environment: str) -> str:
         """The same; what it printed, if all went well."""
@@ -66,19 +76,38 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, project: Path) -> Callable[[str], Machine]:
+def machine(tmp_path: Path, project: Path, vcm: Callable[..., Result]) -> Callable[[str], Machine]:
     """Makes machines that have the project, and nothing installed."""
-    return lambda name: Machine(tmp_path / "machines" / name, project)
+    return lambda name: Machine(tmp_path / "machines" / name, project, vcm)
+
+
+def publish(hub: HubSimulator) -> None:
+    files = {"model.safetensors": b"weights" * 1000, "config.json": b"{}", "onnx/a.json": b"[]"}
+    hub.add_repo("acme/frames", files)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that is locked, beside the store in which its model is installed."""
+    folder = tmp_path_factory.mktemp("installed")
+    (folder / "project").mkdir()
+    (folder / "project" / "models.toml").write_text('[models.frames]\nrepo = "acme/frames"\n')
+    with HubSimulator() as hub, pytest.MonkeyPatch.context() as patch:
+        publish(hub)
+        told = {"HF_ENDPOINT": hub.endpoint, "VCM_CACHE_DIR": folder / "store", "XDG_CONFIG_HOME": folder / "config"}
+        for name, text in told.items():
+            patch.setenv(name, str(text))
+        assert main(["--project", str(folder / "project"), "sync"]) == 0
+    return folder
 
 
 @pytest.fixture
-def first(hub: HubSimulator, project: Path, machine: Callable[[str], Machine]) -> Machine:
+def first(installed: Path, hub: HubSimulator, project: Path, machine: Callable[[str], Machine]) -> Machine:
     """A machine that has locked and installed everything; the hub is not needed any more."""
-    hub.add_repo("acme/frames", {"model.safetensors": b"weights" * 1000, "config.json": b"{}", "onnx/a.json": b"[]"})
-    (project / "models.toml").write_text('[models.frames]\nrepo = "acme/frames"\n')
-    assert run_words(["vcm", "lock"]).returncode == 0
+    publish(hub)
+    shutil.copytree(installed / "project", project, dirs_exist_ok=True)
     made = machine("first")
-    made.succeeds("vcm sync --locked", HF_ENDPOINT=hub.endpoint)
+    shutil.copytree(installed / "store", made.store)
     return made
 
 

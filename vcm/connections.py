@@ -93,6 +93,11 @@ class Connections:
             _ = self.client
         return Fetcher(self.transfer, self.mirrors, file_url=self._file_url, without_origin=without_origin)
 
+    def tell_failing_mirrors(self) -> None:
+        """Notices of mirrors that failed now and then, if any was asked."""
+        if "transfer" in self.__dict__:
+            self.transfer.tell_failing_mirrors()
+
     def _file_url(self, model: LockedModel, file: LockedFile) -> str:
         if model.url is not None:
             return model.url

@@ -247,6 +247,7 @@ class Session:
         try:
             with self.use.needing(models, to_write=bool(plan.changes)):
                 answers = self._carry_out(installer, plan, headroom)
+                self._tell_failing_mirrors()
                 done = [answer.model for answer in answers if answer.error is None]
                 if whole:
                     self.use.remember(done, quiet=len(done) < len(answers))
@@ -260,11 +261,13 @@ class Session:
     @property
     def _without_origin(self) -> str:
         """Why no file's origin may be asked, as the end of a sentence; empty where it may."""
-        from vcm.install.wanted import NO_ORIGIN, OFFLINE
+        from vcm.install.wanted import NO_MIRROR, NO_ORIGIN, OFFLINE
 
         if self.settings.offline:
             return OFFLINE
-        return "" if self.settings.fallback else NO_ORIGIN
+        if self.settings.fallback:
+            return ""
+        return NO_ORIGIN if self.settings.mirrors else NO_MIRROR
 
     def _fetcher(self) -> Callable[[], Fetcher] | None:
         """What brings locked files here, made when the first of them is wanted; None where nobody may be asked."""
@@ -278,6 +281,10 @@ class Session:
                 return self._connections.fetcher(reason)
 
         return make
+
+    def _tell_failing_mirrors(self) -> None:
+        if "_connections" in self.__dict__:
+            self._connections.tell_failing_mirrors()
 
     def _carry_out(self, installer: Installer, plan: Plan, headroom: float) -> list[Synced]:
         plan = self._as_it_is_now(plan)

@@ -460,7 +460,7 @@ BAD_ANSWERS: dict[str, Bad] = {
     "a redirect in a circle": Bad(
         Fault(path=INFO, status=302, headers={"Location": INFO}, times=None),
         "frames: HUBHOST: more than 10 redirects for one request",
-        "the hub or a proxy is set up wrongly: check HF_ENDPOINT",
+        "the server or a proxy is set up wrongly: check HF_ENDPOINT",
     ),
     "a redirect to a stranger": Bad(
         Fault(path=INFO, status=302, headers={"Location": f"http://evil.example{INFO}"}),
@@ -625,7 +625,7 @@ BAD_FILES: dict[str, tuple[Fault, str, str, int, str]] = {
             times=None,
         ),
         "HUBHOST: more than 10 redirects for one request",
-        "the hub or a proxy is set up wrongly: check HF_ENDPOINT",
+        "the server or a proxy is set up wrongly: check HF_ENDPOINT",
         3,
         "NETWORK_ERROR",
     ),

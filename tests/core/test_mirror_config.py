@@ -35,6 +35,7 @@ name = "p2p"
 url = "http://s3.corp/{repo}/{commit}/{path}"
 proxy = "http://127.0.0.1:4001"
 headers = { "X-Task" = "{sha256}" }
+timeout = 600
 
 [[mirror]]
 name = "nfs"
@@ -78,6 +79,7 @@ def test_the_users_own_configuration():
                 url="http://s3.corp/{repo}/{commit}/{path}",
                 proxy="http://127.0.0.1:4001",
                 headers={"X-Task": "{sha256}"},
+                timeout=600.0,
                 named_in="/home/me/config.toml",
             ),
             Mirror(
@@ -169,6 +171,7 @@ ADDRESS = "[[mirror]]\nname = 'a'\nurl = 'http://m'\n"
             ":4: mirror[0].headers: a models.toml names plain addresses only",
             IN_OWN_FILE,
         ),
+        (ADDRESS + "timeout = 5", ":4: mirror[0].timeout: a models.toml names plain addresses only", IN_OWN_FILE),
         (
             "[[mirror]]\nname = 'a'\nurl = 'http://me:hunter2@m'\n",
             ":3: mirror[0].url: a models.toml holds no password",
@@ -194,7 +197,7 @@ def test_what_a_manifest_may_not_say(text, message, hint):
         (
             ADDRESS + "haeders = {}",
             ':4: mirror[0].haeders: unknown key, did you mean "headers"?',
-            "allowed here: name, url, headers, push, proxy",
+            "allowed here: name, url, headers, push, proxy, timeout",
         ),
         (
             ADDRESS + "push = true",
@@ -231,6 +234,12 @@ def test_what_a_manifest_may_not_say(text, message, hint):
         (
             ADDRESS + "proxy = 'socks5://p'",
             ':4: mirror[0].proxy: found "socks5://p": a URL begins with http:// or https:// and names a host',
+            None,
+        ),
+        (ADDRESS + "timeout = 0", ":4: mirror[0].timeout: expected a number from 1 to 86400, found 0", None),
+        (
+            ADDRESS + "timeout = '10m'",
+            ':4: mirror[0].timeout: expected a number from 1 to 86400, found "10m"',
             None,
         ),
         ("[hub]\ntoken = 'hunter2'", ":2: hub.token: unknown key", "allowed here: endpoint"),

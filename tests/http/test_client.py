@@ -243,7 +243,7 @@ def test_redirects_in_a_circle(connect, loopback, http_answer):
     with pytest.raises(RegistryError) as caught:
         made.client.info("acme/tiny", None)
     assert str(caught.value) == f"127.0.0.1:{server.port}: more than 10 redirects for one request"
-    assert caught.value.hint == "the hub or a proxy is set up wrongly: check HF_ENDPOINT"
+    assert caught.value.hint == "the server or a proxy is set up wrongly: check HF_ENDPOINT"
     assert made.waits == []
 
 

@@ -67,7 +67,8 @@ def test_a_mirror_without_it_is_asked_once(hub, rack, sync, status):
     run = sync(rack.mirror(), token=TOKEN)
     run.assert_installed()
     assert run.result.supplied == {None: len(DATA)}
-    assert (rack.ranges(), run.waits, run.notices) == ([None], [], [])
+    notices = ["mirror rack failed for m/model.safetensors: answers 400"] if status == 400 else []
+    assert (rack.ranges(), run.waits, run.notices) == ([None], [], notices)
     hub_saw = [request.headers.get("authorization") for request in hub.requests if request.origin == "hub"]
     assert hub_saw == [f"Bearer {TOKEN}"]
     rack_saw = [request.headers.get("authorization") for request in rack.simulator.requests]
@@ -144,7 +145,8 @@ def test_a_mirror_that_fails_is_waited_for_a_little(hub, rack, sync, fault, wait
     assert run.waits == waits
     assert len(rack.ranges()) == 3
     assert run.result.supplied == {None: len(DATA)}
-    assert run.notices == [], "one file that failed is no reason to give a mirror up"
+    (notice,) = run.notices
+    assert notice.startswith(f"mirror rack failed for {LABEL}: "), "one file is no reason to give a mirror up"
 
 
 def test_a_mirror_that_fails_once_is_asked_again(hub, rack, sync):
@@ -204,7 +206,8 @@ def test_another_range_than_was_asked_for_costs_no_byte(hub, racks, rack, sync):
     run = sync(rack.mirror())
     run.assert_installed()
     assert run.result.supplied == {"rack": 100_000, None: 200_000}
-    assert run.notices == []
+    reason = "the server sent another part of the file than was asked for"
+    assert run.notices == [f"mirror rack failed for {LABEL}: {reason}"]
 
 
 def test_a_folder_takes_over_from_a_broken_download(hub, rack, sync, tmp_path):
@@ -246,7 +249,11 @@ def test_wrong_bytes_cost_time_only(hub, rack, sync, lie):
 @pytest.mark.parametrize(
     ("body", "notices"),
     # A range that begins behind the end is refused, which says less than wrong bytes do.
-    [(b"<html>sign in</html>", []), (OTHER[:-1], [WRONG]), (OTHER + b"x", [WRONG])],
+    [
+        (b"<html>sign in</html>", [f"mirror rack failed for {LABEL}: answers 416"]),
+        (OTHER[:-1], [WRONG]),
+        (OTHER + b"x", [WRONG]),
+    ],
 )
 def test_a_file_of_another_size_is_not_even_read(hub, racks, sync, body, notices):
     rack = racks(b"")
@@ -265,7 +272,8 @@ def test_compressed_bytes_are_refused(hub, rack, sync):
     run = sync(rack.mirror())
     run.assert_installed()
     assert run.result.supplied == {None: len(DATA)}
-    assert (rack.ranges(), run.notices) == ([None], [])
+    notice = f"mirror rack failed for {LABEL}: sends it compressed, which nobody asked for"
+    assert (rack.ranges(), run.notices) == ([None], [notice])
 
 
 def test_a_folder_with_a_wrong_file(hub, sync, tmp_path):
@@ -287,7 +295,9 @@ def test_the_last_of_several_is_blamed_and_the_rest_come_whole(hub, racks, rack,
     liar.fail(flip=150_000)
     run = sync(rack.mirror(), liar.mirror("liar"), third.mirror("third"))
     run.assert_installed()
-    assert run.notices == [f"mirror liar is not asked any more in this run: it sent wrong bytes for {LABEL}"]
+    told, failed = run.notices
+    assert told == f"mirror liar is not asked any more in this run: it sent wrong bytes for {LABEL}"
+    assert failed.startswith(f"mirror rack failed for {LABEL}: ")
     assert third.ranges() == [None]
     assert run.result.supplied == {"third": len(DATA)}
     assert hub.requests == []
@@ -440,6 +450,7 @@ def test_without_the_origin_a_mirror_that_may_work_later_is_a_network_error(hub,
     rack.fail(status=404)
     error = sync(nobody(), rack.mirror(), fallback=False).result.error
     assert (error.error_code, error.exit_code) == (NETWORK_ERROR, 3)
+    assert error.hint == "see to that mirror, then run the same command again: what has come is kept"
     assert hub.requests == []
 
 
@@ -447,6 +458,7 @@ def test_without_the_origin_wrong_bytes_are_wrong_bytes(hub, rack, sync):
     rack.fail(corrupt=True)
     error = sync(rack.mirror(), fallback=False).result.error
     assert (error.error_code, error.exit_code) == (CHECKSUM_MISMATCH, 4)
+    assert error.hint == "repair that mirror: vcm mirror check --deep says which of its files are wrong"
 
 
 def test_without_the_origin_a_mirror_that_lied_has_lied_for_all(hub, rack, sync):
@@ -461,18 +473,46 @@ def test_without_the_origin_a_mirror_that_lied_has_lied_for_all(hub, rack, sync)
 
 def test_without_the_origin_and_without_mirrors(hub, sync):
     error = sync(fallback=False).result.error
-    assert str(error) == f"{LABEL}: not in the store, and this run does not ask the hub (300.0 kB)"
-    assert (error.error_code, error.hint, error.details) == (NOT_INSTALLED, NO_ORIGIN_HINT, ())
+    assert str(error) == (
+        f"{LABEL}: not in the store, and this run asks mirrors only, of which none is named (300.0 kB)"
+    )
+    assert (error.error_code, error.hint, error.details) == (
+        NOT_INSTALLED,
+        "set VCM_MIRRORS to an address, or write a [[mirror]] into your own configuration: vcm mirror check says "
+        "where that is",
+        (),
+    )
     assert hub.requests == []
+
+
+def test_several_files_that_nobody_gave(hub, rack, sync, tmp_path):
+    _, model = many_files(hub, 2)
+    error = sync(rack.mirror(), folder(tmp_path / "nfs"), of=model, fallback=False).result.error
+    assert error.message == (
+        "2 files are not in the store, no mirror gave them, and this run does not ask the hub: "
+        "00.safetensors (1.0 kB) and 01.safetensors (1.0 kB)"
+    )
+    assert error.details == ("mirror rack  does not have it (status 404)", "mirror nfs   does not have it")
+    assert (error.error_code, error.hint) == (NOT_INSTALLED, NO_ORIGIN_HINT)
 
 
 def test_several_files_that_nobody_may_fetch(hub, sync):
     _, model = many_files(hub, 2)
-    error = sync(of=model, fallback=False).result.error
+    error = sync(of=model, offline=True).result.error
     assert error.message == (
-        "2 files are not in the store, and this run does not ask the hub: "
-        "00.safetensors (1.0 kB) and 01.safetensors (1.0 kB)"
+        "2 files are not in the store, and this run is offline: 00.safetensors (1.0 kB) and 01.safetensors (1.0 kB)"
     )
+    assert error.details == ()
+
+
+def test_a_mirror_that_fails_for_single_files_is_told_at_the_end(hub, rack, sync):
+    files, model = many_files(hub, 2)
+    for data in files.values():
+        rack.put(data)
+    rack.fail(status=500, path="*" + hashlib.sha256(files["01.safetensors"]).hexdigest(), times=None)
+    within = sync(rack.mirror(), of=model)
+    within.assert_installed(*files.values())
+    assert within.notices == ["mirror rack failed for m/01.safetensors: answers 500"]
 
 
 def test_offline_with_a_folder_that_has_it_not(hub, sync, tmp_path):
@@ -507,7 +547,7 @@ def test_a_mirror_that_bears_one_connection_only(hub, rack, sync, impatient, fau
     rack.fail(times=3, **fault)
     run = sync(rack.mirror())
     run.assert_installed()
-    assert run.notices == []
+    assert not [each for each in run.notices if "not asked any more" in each]
 
 
 # Other people's servers

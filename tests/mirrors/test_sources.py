@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,25 @@ def test_a_registry_is_told_of_the_file_and_nobody_else_is(settings, loopback, h
     assert (asked.headers["x-task"], asked.headers["x-key"]) == (DIGEST, "k")
     assert [each.target for each in bucket.asked] == ["/signed", "/signed"]
     assert not [each for each in bucket.asked if {"x-task", "x-key", "authorization"} & each.headers.keys()]
+
+
+@pytest.mark.parametrize("scheme", ["http", "oci"])
+def test_a_mirror_may_be_silent_for_as_long_as_its_timeout_says(settings, loopback, http_answer, scheme):
+    def answer(connection, asked):
+        server.stopping.wait(0.4)
+        connection.sendall(http_answer(body=DATA))
+
+    server = loopback(answer)
+    impatient = Mirror(name="rack", url=f"{scheme}://127.0.0.1:{server.port}/{{repo}}", timeout=0.1)
+    place = open_mirror(settings, impatient).find(MODEL, FILE)
+    assert isinstance(place, WebPlace | RegistryPlace)
+    with pytest.raises(NetworkFaultError, match="no byte came for too long") as caught, place.request("GET"):
+        pass
+    assert caught.value.hint == "check the network, HTTPS_PROXY and the url of mirror rack"
+    place = open_mirror(settings, replace(impatient, timeout=5.0)).find(MODEL, FILE)
+    assert isinstance(place, WebPlace | RegistryPlace)
+    with place.request("GET") as response:
+        assert response.status == 200
 
 
 def test_a_registrys_signed_address_that_has_expired_is_asked_for_anew(settings, loopback, http_answer):

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from vcm.core import names
 from vcm.core.fields import Table, parse_toml, shown
-from vcm.core.mirrors import BLOBS, FIELD, FIELDS, Mirror, registry_address
+from vcm.core.mirrors import BLOBS, FIELD, FIELDS, TIMEOUT, Mirror, registry_address
 from vcm.core.records import record
 from vcm.core.wording import did_you_mean, listed
 from vcm.errors import ConfigError
@@ -27,7 +27,8 @@ USUAL_PLACE = f"~/.config/vcm/{FILE_NAME}"
 """Of the user's own configuration on Linux, for hints: the rules do not know this machine."""
 
 _SCHEMES = ("http", "https", "oci", "oci+http", "file")
-_OWN_KEYS = ("push", "proxy", "headers")
+_OWN_KEYS = ("push", "proxy", "headers", "timeout")
+_LEAST_TIMEOUT, _LONGEST_TIMEOUT = 1, 86_400
 _IN_OWN_FILE = f"put this mirror into your own configuration, {USUAL_PLACE}"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, token
 _EXAMPLE = "http://mirror.rack:8080"
@@ -124,6 +125,7 @@ def _mirror(table: Table, *, is_own: bool) -> Mirror:
         push=table.boolean("push") if is_own else False,
         proxy=_proxy(table) if is_own else None,
         headers=headers,
+        timeout=_timeout(table) if is_own else TIMEOUT,
         named_in=table.document.name,
     )
     table.finish()
@@ -144,6 +146,11 @@ def _proxy(table: Table) -> str | None:
     except ValueError as error:
         raise table.error("proxy", f"found {_shown_address(text)}: {error}") from None
     return text
+
+
+def _timeout(table: Table) -> float:
+    seconds = table.number("timeout", _LEAST_TIMEOUT, _LONGEST_TIMEOUT)
+    return TIMEOUT if seconds is None else seconds
 
 
 def _headers(table: Table) -> Mapping[str, str]:

@@ -29,6 +29,9 @@ FIELDS = ("sha256", "repo", "commit", "path", "size")
 BLOBS = "blobs/sha256/{sha256}"
 """Where an OCI image layout, which a store is, has its blobs: https://github.com/opencontainers/image-spec."""
 
+TIMEOUT = 30.0
+"""Seconds without a byte after which another source is worth asking."""
+
 FIELD = re.compile(r"\{([^{}]*)\}")
 _SEPARATOR = r"\.|__?|-+"
 _THIS_MACHINE = r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]"
@@ -44,6 +47,7 @@ class Mirror:
         push: whether it is meant to be pushed to, as ``vcm mirror list --json`` tells; vcm pushes where it is told to.
         proxy: to go through, such as a peer-to-peer agent on this machine.
         headers: to send to it; their values may hold fields as well. They are in no ``repr``: one may be a password.
+        timeout: seconds without a byte after which it counts as broken; an agent may fetch a file before it answers.
         named_in: the file or variable that names it.
     """
 
@@ -52,6 +56,7 @@ class Mirror:
     push: bool = False
     proxy: str | None = None
     headers: Mapping[str, str] = {}
+    timeout: float = TIMEOUT
     named_in: str = ""
 
     def __repr__(self) -> str:

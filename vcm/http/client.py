@@ -39,6 +39,8 @@ from vcm.version import VERSION
 READ_SECONDS = 300.0
 """Seconds without a byte after which a connection counts as broken."""
 
+HUB_NAMED_BY = "HF_ENDPOINT"
+
 _MOST_REDIRECTS = 10
 _TOO_MANY = 429
 _MOST_REFUSALS = 3
@@ -67,6 +69,7 @@ class Address:
         read_seconds: seconds without a byte that mean a broken connection.
         headers: to send with each request.
         proxy: to go through, instead of those that the environment names.
+        named_by: what to look at when it cannot be asked, for hints.
     """
 
     endpoint: str
@@ -75,6 +78,7 @@ class Address:
     read_seconds: float = READ_SECONDS
     headers: Mapping[str, str] = field(default_factory=dict)
     proxy: str | None = None
+    named_by: str = HUB_NAMED_BY
 
     def __repr__(self) -> str:
         return f"Address({self.endpoint!r})"
@@ -155,7 +159,7 @@ class HttpClient:
             RegistryError: the redirects go in a circle, or where they must not; or nobody may be asked.
         """
         self.check_online()
-        first = origin(url)
+        first, named_by = origin(url), self._address.named_by
         for _ in range(_MOST_REDIRECTS + 1):
             own = {**(at_home or {}), **({"Authorization": authorization} if authorization else {})}
             sent = {**(headers or {}), **(own if origin(url) == first else {})}
@@ -173,10 +177,10 @@ class HttpClient:
                 drop(response)
                 return
             drop(response)
-            url = _checked_redirect(url, location, first, leave_origin=leave_origin)
+            url = _redirected(url, location, first, named_by, leave_origin=leave_origin)
         raise RegistryError(
             f"{host(url)}: more than {_MOST_REDIRECTS} redirects for one request",
-            hint="the hub or a proxy is set up wrongly: check HF_ENDPOINT",
+            hint=f"the server or a proxy is set up wrongly: check {named_by}",
         )
 
     def _send_in_turn(
@@ -265,8 +269,13 @@ class HttpClient:
                 ) from error
             raise (UnreachableError if is_unreachable(error) else NetworkFaultError)(
                 f"{host(url)}: {reason(error)}",
-                hint="check the network, HTTPS_PROXY and HF_ENDPOINT; without a network use --offline or --from DIR",
+                hint=_network_hint(self._address.named_by),
             ) from error
+
+
+def _network_hint(named_by: str) -> str:
+    hint = f"check the network, HTTPS_PROXY and {named_by}"
+    return f"{hint}; without a network use --offline or --from DIR" if named_by == HUB_NAMED_BY else hint
 
 
 def _prepared(url: str) -> requests.PreparedRequest:
@@ -276,25 +285,26 @@ def _prepared(url: str) -> requests.PreparedRequest:
     return prepared
 
 
-def _checked_redirect(url: str, location: str, first: tuple[str, str, int], *, leave_origin: bool) -> str:
+def _redirected(url: str, location: str, first: tuple[str, str, int], named_by: str, *, leave_origin: bool) -> str:
     try:
         target = names.http_url(urljoin(url, location.strip().replace(" ", "%20")))
     except ValueError:
         raise RegistryError(
-            f"{host(url)}: redirects to something that is no web address", hint="check HF_ENDPOINT and the url"
+            f"{host(url)}: redirects to something that is no web address",
+            hint=f"the server or a proxy is set up wrongly: check {named_by}",
         ) from None
-    _check_redirect(url, target, first, leave_origin=leave_origin)
-    return str(target)
+    _check_redirect(url, target, first, named_by, leave_origin=leave_origin)
+    return target
 
 
-def _check_redirect(url: str, target: str, first: tuple[str, str, int], *, leave_origin: bool) -> None:
+def _check_redirect(
+    url: str, target: str, first: tuple[str, str, int], named_by: str = HUB_NAMED_BY, *, leave_origin: bool
+) -> None:
     there = origin(target)
     if there == first:
         return
     if first[0] == "https" and there[0] == "http":
         raise RegistryError(f"{host(url)}: redirects from https to http ({host(target)})")
     if not leave_origin:
-        raise RegistryError(
-            f"{host(url)}: redirects to another host ({host(target)})",
-            hint=f"if you trust it, set HF_ENDPOINT={there[0]}://{host(target)}",
-        )
+        way = f"set HF_ENDPOINT={there[0]}://{host(target)}" if named_by == HUB_NAMED_BY else f"change {named_by}"
+        raise RegistryError(f"{host(url)}: redirects to another host ({host(target)})", hint=f"if you trust it, {way}")

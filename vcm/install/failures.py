@@ -16,7 +16,7 @@ from vcm.errors import (
     ModelChecksumError,
     ModelDownloadError,
 )
-from vcm.install.wanted import NO_ORIGIN, OFFLINE, WantedFile
+from vcm.install.wanted import NO_MIRROR, NO_ORIGIN, OFFLINE, WantedFile
 
 if TYPE_CHECKING:
     # At run time it would bring the whole of HTTP.
@@ -26,8 +26,15 @@ WAYS = {
     OFFLINE: "run vcm sync where the hub can be reached, or vcm sync --from with a bundle or folder that has it",
     NO_ORIGIN: "put it into a mirror with vcm push, or let the hub be asked: without --no-origin, and with "
     "fallback = true under [origin]",
+    NO_MIRROR: "set VCM_MIRRORS to an address, or write a [[mirror]] into your own configuration: vcm mirror check "
+    "says where that is",
 }
 """What to do next where the origin is not asked, by the reason for that."""
+_REMEDIES = {
+    NETWORK_ERROR: "see to that mirror, then run the same command again: what has come is kept",
+    CHECKSUM_MISMATCH: "repair that mirror: vcm mirror check --deep says which of its files are wrong",
+}
+"""What to do next where only mirrors are asked and one of them may have it, by what keeps it from giving it."""
 
 
 @record(frozen=True)
@@ -67,6 +74,7 @@ def nobody_gave(wanted: WantedFile, failures: Sequence[Failure], without_origin:
     size = "" if wanted.size is None else f" ({byte_count(wanted.size)})"
     code = next(worst, NOT_INSTALLED)
     remedy = next((each.hint for each in failures if code == each.code == AUTHENTICATION_ERROR), "")
+    remedy = remedy or _REMEDIES.get(code, "")
     return ModelDownloadError(
         f"not in the store{', no mirror gave it' if failures else ''}, and {without_origin}{size}",
         hint=remedy or WAYS.get(without_origin, ""),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from threading import Lock
 
+from vcm.core.wording import counted
 from vcm.errors import AUTHENTICATION_ERROR, CHECKSUM_MISMATCH, NOT_FOUND, RegistryError
 from vcm.http.faults import NetworkFaultError, UnreachableError
 from vcm.http.retries import Wait
@@ -74,13 +75,14 @@ class Health:
     """What is known of all mirrors in one run; may be used by several threads.
 
     Args:
-        notice: told once of each mirror that is not asked any more, or denies something.
+        notice: told once of each mirror that is not asked any more, or denies something; at the end of failing ones.
     """
 
     def __init__(self, notice: Callable[[str], None]) -> None:
         self._notice = notice
         self._standings: dict[str, Standing] = {}
         self._ends: dict[str, RegistryError] = {}
+        self._failures: dict[str, dict[str, str]] = {}
         self._lock = Lock()
 
     def is_off(self, mirror: str | None) -> bool:
@@ -91,9 +93,11 @@ class Health:
         """Why a mirror is not asked for any other file; None where it is asked."""
         return self._ends.get(mirror) if mirror is not None else None
 
-    def note(self, mirror: str, event: Event, reason: str = "", remedy: str = "") -> None:
-        """Note what a mirror did, why that is so, and what whoever is denied something can do."""
+    def note(self, mirror: str, event: Event, reason: str = "", remedy: str = "", file: str = "") -> None:
+        """Note what a mirror did for a file, why that is so, and what whoever is denied something can do."""
         with self._lock:
+            if event is Event.FAILED:
+                self._failures.setdefault(mirror, {})[file] = reason
             before = self._standings.get(mirror, Standing())
             after = self._standings[mirror] = before.after(event)
             if after.is_off and not before.is_off:
@@ -104,6 +108,14 @@ class Health:
         elif after.is_denied and not before.is_denied:
             told = f"{reason}; {remedy}" if remedy else reason
             self._notice(f"mirror {mirror}: {told}; what it does not give us is asked of the next source")
+
+    def tell_failing(self) -> None:
+        """Notices of mirrors that failed, for so few files that they are still asked."""
+        for mirror, reasons in self._failures.items():
+            if mirror not in self._ends:
+                first = next(iter(reasons))
+                more = f", and for {counted(len(reasons) - 1, 'more file')}" if len(reasons) > 1 else ""
+                self._notice(f"mirror {mirror} failed for {first}: {reasons[first]}{more}")
 
 
 class MirrorPatience:

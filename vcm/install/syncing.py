@@ -259,15 +259,19 @@ def _supplied(fetched: Iterable[Fetched]) -> dict[str | None, int]:
 
 def _together(model: LockedModel, errors: list[VcmError], without_origin: str) -> VcmError:
     """The first of a model's errors; all of them, where they are files that this run may not fetch."""
-    absent = {error.file for error in errors if error.error_code == NOT_INSTALLED}
+    absent = {error.file: error for error in errors if error.error_code == NOT_INSTALLED}
     files = [file for file in model.files if file.path in absent]
     if len(files) < 2:  # noqa: PLR2004
         return errors[0]
     shown = [f"{file.path} ({byte_count(file.size)})" for file in files[:_FILES_SHOWN]]
     more = [f"{len(files) - _FILES_SHOWN} more"] if len(files) > _FILES_SHOWN else []
+    # What the mirrors said is mostly the same of each.
+    details = list(dict.fromkeys(line for error in absent.values() for line in error.details))
     return ModelDownloadError(
-        f"{len(files)} files are not in the store, and {without_origin}: {listed(shown + more)}",
+        f"{len(files)} files are not in the store{', no mirror gave them' if details else ''}, and {without_origin}: "
+        f"{listed(shown + more)}",
         error_code=NOT_INSTALLED,
+        details=details,
         hint=errors[0].hint,
         model=model.name,
     )

@@ -94,6 +94,10 @@ class Transfer:
                 places = [*mirrors, *([] if without_origin else map(self._origin.find, wanted))]
                 return self._fetch_exclusively(file, places, without_origin)
 
+    def tell_failing_mirrors(self) -> None:
+        """Notices of mirrors that failed for single files, and so are told of nowhere yet."""
+        self._health.tell_failing()
+
     def _fetch_exclusively(self, wanted: WantedFile, places: Sequence[Place], without_origin: str) -> Fetched:
         path = self._blobs.partial_path(wanted.sha256)
         with Partial(path, wanted, self._receiver.buffers) as partial, self._receiver.counted():
@@ -164,6 +168,7 @@ class Transfer:
 
     def _tries(self, place: Place, wanted: WantedFile) -> Patience | MirrorPatience:
         def rest(seconds: float, reason: str) -> None:
+            reason = f"{place.name}: {reason}" if place.mirror is not None else reason
             self._reporter.waiting(wanted.label, seconds, reason)
             self._wait(seconds, reason)
             self._receiver.check_cancelled()
@@ -197,7 +202,7 @@ class Transfer:
         if isinstance(error, OtherFileError):
             self._note_lie(place.mirror, error, wanted)
         else:
-            self._health.note(place.mirror, event_of(error), error.message, error.hint)
+            self._health.note(place.mirror, event_of(error), error.message, error.hint, wanted.label)
 
     def _note_lie(self, mirror: str, error: ModelChecksumError | OtherFileError, wanted: WantedFile) -> None:
         self._health.note(mirror, Event.LIED, f"it sent wrong bytes for {wanted.label}")

@@ -17,6 +17,7 @@ LARGE = 8 << 20
 
 OFFLINE = "this run is offline"
 NO_ORIGIN = "this run does not ask the hub"
+NO_MIRROR = "this run asks mirrors only, of which none is named"
 """Why a file's origin is not asked, as the end of a sentence."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vcm.core.mirrors import Mirror, registry_address
-from vcm.http.client import Address, HttpClient
+from vcm.http.client import READ_SECONDS, Address, HttpClient
 from vcm.install.source import Source
 from vcm.mirrors.folder import FolderMirror
 from vcm.mirrors.registry import RegistryMirror
@@ -11,9 +11,6 @@ from vcm.mirrors.web import WebMirror
 from vcm.oci.client import RegistryClient
 from vcm.oci.credentials import Keyring, given_credentials
 from vcm.settings import Settings, registry_credential_files
-
-READ_SECONDS = 30.0
-"""Seconds without a byte after which another source is worth asking; an agent may fetch before it answers."""
 
 
 def open_mirrors(settings: Settings) -> list[Source]:
@@ -32,15 +29,26 @@ def open_mirror(settings: Settings, mirror: Mirror) -> Source:
     if mirror.kind == "file":
         return FolderMirror(mirror)
     if mirror.kind == "oci":
-        return RegistryMirror(mirror, registry_client(settings, mirror))
-    address = Address(mirror.url, ca_bundle=settings.ca_bundle, read_seconds=READ_SECONDS, proxy=mirror.proxy)
+        return RegistryMirror(mirror, registry_client(settings, mirror, read_seconds=mirror.timeout))
+    address = Address(
+        mirror.url,
+        ca_bundle=settings.ca_bundle,
+        read_seconds=mirror.timeout,
+        proxy=mirror.proxy,
+        named_by=named_by(mirror),
+    )
     return WebMirror(mirror, HttpClient(address, is_offline=settings.offline))
 
 
-def registry_client(settings: Settings, mirror: Mirror) -> RegistryClient:
+def registry_client(settings: Settings, mirror: Mirror, *, read_seconds: float = READ_SECONDS) -> RegistryClient:
     """A client of a mirror that is an OCI registry. Nothing is asked yet, and no credentials are looked for.
 
     Headers with fields in them are for whoever makes a request: they are another's for each file.
+
+    Args:
+        settings: certificates to trust, and whether anybody may be asked.
+        mirror: the registry.
+        read_seconds: seconds without a byte that mean a broken connection; to take in a large blob may need many.
 
     Raises:
         ConfigError: the mirror's own credentials can be sent in no header.
@@ -54,6 +62,18 @@ def registry_client(settings: Settings, mirror: Mirror) -> RegistryClient:
             given = given_credentials(text, f"the headers of mirror {mirror.name}")
         elif "{" not in text:
             headers[name] = text
-    way = Address(address.base, ca_bundle=settings.ca_bundle, headers=headers, proxy=mirror.proxy)
+    way = Address(
+        address.base,
+        ca_bundle=settings.ca_bundle,
+        read_seconds=read_seconds,
+        headers=headers,
+        proxy=mirror.proxy,
+        named_by=named_by(mirror),
+    )
     keyring = Keyring(address.host, registry_credential_files(), given)
     return RegistryClient(HttpClient(way, is_offline=settings.offline), address.base, keyring)
+
+
+def named_by(mirror: Mirror) -> str:
+    """What to look at when the way to a mirror does not work, for hints."""
+    return f"the url{' and the proxy' if mirror.proxy else ''} of mirror {mirror.name}"
