@@ -478,8 +478,10 @@ def test_without_the_origin_and_without_mirrors(hub, sync):
     )
     assert (error.error_code, error.hint, error.details) == (
         NOT_INSTALLED,
-        "set VCM_MIRRORS to an address, or write a [[mirror]] into your own configuration: vcm mirror check says "
-        "where that is",
+        (
+            "set VCM_MIRRORS to an address, or write a [[mirror]] into your own configuration: vcm mirror check says "
+            "where that is"
+        ),
         (),
     )
     assert hub.requests == []
