@@ -41,13 +41,13 @@ def model(**about: Any) -> LockedModel:
 
 
 def test_what_is_said():
-    assert caution(model(license="mit")) is None
-    assert caution(model(license="gemma")) == (
+    assert caution(model(license="mit"), "all") is None
+    assert caution(model(license="gemma"), "all") == (
         'frames: its licence is "gemma", and mirroring is redistribution: check whether it allows that'
     )
-    assert caution(model()) == (
+    assert caution(model(), "all") == (
         "frames: it states no licence, and mirroring is redistribution: check whether it allows that"
     )
-    assert caution(model(gated="auto", license="mit")) == (
-        "frames: its publisher decides who gets it, and a mirror gives it to whoever can read the mirror"
+    assert caution(model(gated="auto", license="mit"), "whoever has the bundle has it") == (
+        "frames: its publisher decides who gets it, and whoever has the bundle has it"
     )

@@ -25,10 +25,10 @@ from vcm.store.old_locks import kept_lock
 
 if TYPE_CHECKING:
     from vcm.core.lock import LockedFile, LockedModel
-    from vcm.core.reporter import Reporter
     from vcm.session import Session
 
 _OUTPUT = Path("-")
+_READERS = "whoever has the bundle has it"
 
 
 @command("bundle")
@@ -56,7 +56,8 @@ def bundle(
     with open_session(project, manifest) as session, session.use.needing(models, to_write=False):
         writer = BundleWriter(session.store, planned)
         for model in models:
-            _caution(session.reporter, model)
+            if text := caution(model, _READERS):
+                session.reporter.notice(text)
         _write(session, writer, planned, file)
     with results_aside() if file == _OUTPUT else nullcontext():
         if json:
@@ -64,13 +65,6 @@ def bundle(
         else:
             _print_bundle(planned, file, writer.size, since)
     return 0
-
-
-def _caution(reporter: Reporter, model: LockedModel) -> None:
-    if model.gated is not None:
-        reporter.notice(f"{model.name}: its publisher decides who gets it, and whoever has the bundle has it")
-    elif text := caution(model):
-        reporter.notice(text)
 
 
 def _refuse_output(*, json: bool) -> None:

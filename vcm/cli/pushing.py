@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vcm.pushing.packages import Pushed
     from vcm.session import Session
 
+_READERS = "a mirror gives it to whoever can read the mirror"
 _CAME = {"mounted": "taken from another repository", "present": "there already"}
 _MARKS = {"pushed": "+", "missing": "+", "present": "=", "failed": "!"}
 
@@ -89,7 +90,7 @@ def _tell(reporter: Reporter, answers: Sequence[gate.Checked]) -> None:
     for answer in answers:
         if answer.findings:
             reporter.notice(f"{answer.model.name}: optional and not installed, so it is not pushed")
-        elif (text := caution(answer.model)) is not None:
+        elif (text := caution(answer.model, _READERS)) is not None:
             reporter.notice(text)
 
 

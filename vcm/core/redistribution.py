@@ -32,10 +32,15 @@ def is_redistributable(licence: str | None) -> bool:
     return all(_without_version(each) in REDISTRIBUTABLE for each in named)
 
 
-def caution(model: LockedModel) -> str | None:
-    """What whoever mirrors a model should look at first, in a sentence; None where nothing stands against it."""
+def caution(model: LockedModel, readers: str) -> str | None:
+    """What whoever hands on a model should look at first, in a sentence; None where nothing stands against it.
+
+    Args:
+        model: which.
+        readers: who can read it then, as the end of a sentence about a model that is gated.
+    """
     if model.gated is not None:
-        return f"{model.name}: its publisher decides who gets it, and a mirror gives it to whoever can read the mirror"
+        return f"{model.name}: its publisher decides who gets it, and {readers}"
     if is_redistributable(model.license):
         return None
     named = f'its licence is "{model.license}"' if model.license else "it states no licence"

@@ -130,19 +130,17 @@ class MirrorCheck:
             return FileState.MISSING, "the mirror's address names something that it has not got"
         if self._error is not None:
             return FileState.UNASKED, "not asked any more"
+        state, reason, failure = FileState.PRESENT, "", None
         try:
             self._ask(label, file, place)
         except ModelNotFoundError as error:
-            self._note(None)
-            return FileState.MISSING, error.message
+            state, reason = FileState.MISSING, error.message
         except OtherFileError as error:
-            self._note(None)
-            return FileState.WRONG, error.message
+            state, reason = FileState.WRONG, error.message
         except RegistryError as error:
-            self._note(error)
-            return FileState.FAILED, error.message
-        self._note(None)
-        return FileState.PRESENT, ""
+            state, reason, failure = FileState.FAILED, error.message, error
+        self._note(failure)
+        return state, reason
 
     def _note(self, error: RegistryError | None) -> None:
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vcm.core.mirrors import Mirror, registry_address
 from vcm.http.client import READ_SECONDS, Address, HttpClient
 from vcm.install.source import Source
@@ -30,14 +32,7 @@ def open_mirror(settings: Settings, mirror: Mirror) -> Source:
         return FolderMirror(mirror)
     if mirror.kind == "oci":
         return RegistryMirror(mirror, registry_client(settings, mirror, read_seconds=mirror.timeout))
-    address = Address(
-        mirror.url,
-        ca_bundle=settings.ca_bundle,
-        read_seconds=mirror.timeout,
-        proxy=mirror.proxy,
-        named_by=named_by(mirror),
-    )
-    return WebMirror(mirror, HttpClient(address, is_offline=settings.offline))
+    return WebMirror(mirror, _http(settings, mirror, mirror.url, mirror.timeout))
 
 
 def registry_client(settings: Settings, mirror: Mirror, *, read_seconds: float = READ_SECONDS) -> RegistryClient:
@@ -62,18 +57,19 @@ def registry_client(settings: Settings, mirror: Mirror, *, read_seconds: float =
             given = given_credentials(text, f"the headers of mirror {mirror.name}")
         elif "{" not in text:
             headers[name] = text
-    way = Address(
-        address.base,
+    keyring = Keyring(address.host, registry_credential_files(), given)
+    return RegistryClient(_http(settings, mirror, address.base, read_seconds, headers), address.base, keyring)
+
+
+def _http(
+    settings: Settings, mirror: Mirror, base: str, read_seconds: float, headers: Mapping[str, str] | None = None
+) -> HttpClient:
+    address = Address(
+        base,
         ca_bundle=settings.ca_bundle,
         read_seconds=read_seconds,
-        headers=headers,
+        headers=headers or {},
         proxy=mirror.proxy,
-        named_by=named_by(mirror),
+        named_by=f"the url{' and the proxy' if mirror.proxy else ''} of mirror {mirror.name}",
     )
-    keyring = Keyring(address.host, registry_credential_files(), given)
-    return RegistryClient(HttpClient(way, is_offline=settings.offline), address.base, keyring)
-
-
-def named_by(mirror: Mirror) -> str:
-    """What to look at when the way to a mirror does not work, for hints."""
-    return f"the url{' and the proxy' if mirror.proxy else ''} of mirror {mirror.name}"
+    return HttpClient(address, is_offline=settings.offline)

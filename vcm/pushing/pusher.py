@@ -240,7 +240,7 @@ def _named(error: VcmError, item: Item, path: str | None) -> VcmError:
     own = copy(error)
     own.model, own.file = item.model.name, path
     if isinstance(error, NetworkFaultError):
-        # What HTTP advises is about the hub.
+        # What HTTP advises does not say that nothing of it was in vain.
         own.hint = "check the network and the mirror's address, then push again: what has come there stays"
     return own
 
