@@ -62,7 +62,8 @@ def sync(
         models = models_in_scope(manifest, locking.after, chosen_groups(group, all_groups))
         if dry_run:
             return _print_plan(session, models, from_folder, json=json)
-        skipped = [model for model in locking.after.models if model not in models]
+        chosen = {model.name for model in models}
+        skipped = [model for model in locking.after.models if model.name not in chosen]
         return carry_out(
             session,
             manifest,

@@ -20,8 +20,11 @@ from vcm.store.files import READ_ONLY, hash_file, read_small, remove_file, sync_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from threading import Event
+
+_SYNCED_AT_ONCE = 16
+"""Files; of 1000, one after the other takes several times as long on a disk."""
 
 
 class BlobStore:
@@ -102,6 +105,18 @@ class BlobStore:
             with suppress(OSError):
                 remove_file(partial)
             raise
+
+    def put_all(self, contents: Mapping[str, bytes]) -> None:
+        """The same for many, by their digests: a disk makes those durable at once that come at once."""
+        if len(contents) <= _SYNCED_AT_ONCE:
+            for sha256, data in contents.items():
+                self.put(data, sha256)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+            for _ in pool.map(self.put, contents.values(), contents):
+                pass
 
     def settle(self) -> None:
         """Make the names of all blobs durable."""

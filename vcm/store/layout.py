@@ -171,9 +171,8 @@ class Layout:
 
     def _add(self, packages: Iterable[Package]) -> None:
         whole = [each for each in packages if all(self._blobs.has(file.sha256, file.size) for file in each.model.files)]
-        for each in whole:
-            self._blobs.put(each.config, each.config_digest)
-            self._blobs.put(each.manifest, each.digest)
+        contents = {each.config_digest: each.config for each in whole} | {each.digest: each.manifest for each in whole}
+        self._blobs.put_all(contents)
         rows = self._rows() or []
         entries = merged(self._entries(rows), map(entry_of, whole))
         names = {entry.name for entry in entries}
