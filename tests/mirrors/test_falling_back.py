@@ -21,7 +21,9 @@ from vcm.errors import (
     ModelChecksumError,
 )
 from vcm.install import receiving
+from vcm.mirrors.folder import FolderMirror
 from vcm.mirrors.opening import open_mirrors
+from vcm.mirrors.registry import RegistryMirror
 from vcm.store.blobs import BlobStore
 from vcm.testing import Fault
 
@@ -200,7 +202,8 @@ def test_a_mirror_that_drips_is_left_and_its_bytes_are_kept(hub, loopback, http_
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "oci://127.0.0.1:1/models/{repo}"])
 def test_every_mirror_may_be_silent_for_as_long(session, url):
     (mirror,) = open_mirrors(session(mirrors=(Mirror(name="m", url=url),)).settings)
-    http = mirror.client.http if url.startswith("oci") else mirror.http
+    assert not isinstance(mirror, FolderMirror)
+    http = mirror.client.http if isinstance(mirror, RegistryMirror) else mirror.http
     assert http._timeout.read_timeout == 30
 
 

@@ -45,7 +45,8 @@ def test_killed_in_the_middle_of_a_pull(hub, registry, mirror, session, files, c
     model = locked(hub.add_repo("acme/m", files).head(), files)
     for data in files.values():
         put(registry, data)
-    within, lock, killed = session(mirrors=[mirror]), Lock(), []
+    within, lock = session(mirrors=[mirror]), Lock()
+    killed: list[int] = []
 
     def kill():
         with lock:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.conftest import TOKEN
+from tests.loopback import Asked
 from tests.mirrors.conftest import DATA, DIGEST
 from vcm.core.mirrors import Mirror
 
@@ -28,7 +31,7 @@ def everything_below(*folders: Path) -> str:
     return "".join(f"{path}\n{path.read_bytes().decode('latin-1')}" for path in files)
 
 
-def echo(http_answer, status, location=""):
+def echo(http_answer: Callable[..., bytes], status: int, location: str) -> Callable[[socket.socket, Asked], None]:
     """A server that repeats all that it was told, wherever that is possible."""
 
     def answer(connection, asked):
