@@ -214,7 +214,9 @@ def registry_credential_files(environ: Mapping[str, str] | None = None) -> tuple
         os.path.join(environ.get("XDG_CONFIG_HOME") or "~/.config", "containers/auth.json"),  # noqa: PTH118
         os.path.join(environ.get("DOCKER_CONFIG") or "~/.docker", "config.json"),  # noqa: PTH118
     ]
-    return tuple(dict.fromkeys(Path.cwd() / _expanded(place) for place in places))
+    expanded = [_expanded(place) for place in places]
+    # Without a home, ~ would be a folder of the project's.
+    return tuple(dict.fromkeys(Path.cwd() / place for place in expanded if place.parts[0] != "~"))
 
 
 def program_environment(hub: Path, project: Path, cache_dir: Path) -> dict[str, str | None]:

@@ -349,12 +349,12 @@ UNUSABLE = [
     ("carp", 'no mirror "carp", did you mean "corp"?', "mirrors: rack, corp, nfs"),
     (
         "rack",
-        "rack is no OCI registry, to which alone can be pushed",
+        "rack is not an OCI registry: vcm pushes to no other kind of mirror",
         "copy the store's folder blobs to where that server takes it from, with cp, rclone copy or aws s3 sync",
     ),
     (
         "nfs",
-        "nfs is no OCI registry, to which alone can be pushed",
+        "nfs is not an OCI registry: vcm pushes to no other kind of mirror",
         "fill it as a store: vcm sync --cache-dir /mnt/store",
     ),
     (
@@ -373,7 +373,7 @@ UNUSABLE = [
     ),
     (
         "http://mirror.rack:8080",
-        "mirror.rack:8080 is no OCI registry, to which alone can be pushed",
+        "mirror.rack:8080 is not an OCI registry: vcm pushes to no other kind of mirror",
         "copy the store's folder blobs to where that server takes it from, with cp, rclone copy or aws s3 sync",
     ),
 ]
@@ -385,6 +385,23 @@ def test_destinations_that_are_none(text, message, hint):
         destination(text, MIRRORS)
 
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_the_mirror_that_is_meant():
+    ghcr = Mirror(name="ghcr", url="oci://ghcr.io/acme/{repo}", push=True)
+    assert destination(None, [*MIRRORS, ghcr])[0] is ghcr
+    for mirrors, message, hint in [
+        (MIRRORS, "which mirror to push to? none has push = true", "name one: vcm push corp"),
+        ([], "which mirror to push to? none has push = true", "name an address: oci://HOST/PATH/{repo}"),
+        (
+            [ghcr, Mirror(name="b", url="oci://b/{repo}", push=True)],
+            "which mirror to push to? 2 have push = true",
+            "name one: vcm push ghcr or b",
+        ),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            destination(None, mirrors)
+        assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
 def test_destinations():

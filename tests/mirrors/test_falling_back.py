@@ -22,7 +22,9 @@ from vcm.errors import (
     ModelChecksumError,
 )
 from vcm.install import receiving
+from vcm.mirrors.folder import FolderMirror
 from vcm.mirrors.opening import open_mirrors
+from vcm.mirrors.registry import RegistryMirror
 from vcm.store.blobs import BlobStore
 from vcm.testing import Fault
 
@@ -204,7 +206,8 @@ def test_a_mirror_that_drips_is_left_and_its_bytes_are_kept(hub, loopback, http_
 def test_every_mirror_may_be_silent_for_as_long(session, url):
     mirror: Any
     (mirror,) = open_mirrors(session(mirrors=(Mirror(name="m", url=url),)).settings)
-    http = mirror.client.http if url.startswith("oci") else mirror.http
+    assert not isinstance(mirror, FolderMirror)
+    http = mirror.client.http if isinstance(mirror, RegistryMirror) else mirror.http
     assert http._timeout.read_timeout == 30
 
 

@@ -299,3 +299,12 @@ def test_what_a_mirror_itself_says_counts_before_all_files(config):
     with pytest.raises(CredentialsError) as caught:
         given_credentials("Bearer a\nb", "the headers of mirror rack")
     assert caught.value.message == "the headers of mirror rack: the Authorization holds characters no header has"
+
+
+def test_a_pipe_is_not_waited_for(config, tmp_path):
+    config("{}")
+    path = tmp_path / "auth.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CredentialsError, match="it is a pipe"):
+        Keyring(HOST, (path,)).find("a")

@@ -31,8 +31,12 @@ _MARKS = {"pushed": "+", "missing": "+", "present": "=", "failed": "!"}
 @command("push")
 def push(
     mirror: Annotated[
-        str, typer.Argument(metavar="MIRROR", help="A configured mirror's name, or oci://HOST/PATH/{repo}.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="MIRROR",
+            help="A configured mirror's name, or oci://HOST/PATH/{repo}; else the one with push = true.",
+        ),
+    ] = None,
     tag: Annotated[
         str | None, typer.Option("--tag", metavar="TAG", help="Also by this tag, beside that of the commit.")
     ] = None,

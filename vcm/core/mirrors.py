@@ -44,7 +44,7 @@ class Mirror:
     Attributes:
         name: for messages, and what ``vcm push`` is told.
         url: where a blob is, with fields in braces; of a registry, its own address. No password is in it.
-        push: whether it is meant to be pushed to, as ``vcm mirror list --json`` tells; vcm pushes where it is told to.
+        push: whether it is the one that ``vcm push`` means where it is told no name.
         proxy: to go through, such as a peer-to-peer agent on this machine.
         headers: to send to it; their values may hold fields as well. They are in no ``repr``: one may be a password.
         timeout: seconds without a byte after which it counts as broken; an agent may fetch a file before it answers.

@@ -198,6 +198,9 @@ class Keyring:
 def _read(path: Path) -> Mapping[str, Any] | None:
     """What a file of credentials says; None where there is none."""
     try:
+        # Opening a pipe would wait for ever.
+        if path.is_fifo():
+            raise _broken(path, "it is a pipe")
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):

@@ -15,18 +15,19 @@ from vcm.errors import ConfigError
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
-def destination(text: str, mirrors: Sequence[Mirror]) -> tuple[Mirror, RegistryAddress]:
+def destination(text: str | None, mirrors: Sequence[Mirror]) -> tuple[Mirror, RegistryAddress]:
     """The mirror that the command line names, and where it is.
 
     Args:
-        text: name of a configured mirror, or an ``oci://`` address.
+        text: name of a configured mirror, or an ``oci://`` address; None for the one that is meant to be pushed to.
         mirrors: those that are configured.
 
     Raises:
         ConfigError: there is no such mirror, or it is nothing to push to.
     """
-    mirror = next((each for each in mirrors if each.name == text), None)
+    mirror = _meant(mirrors) if text is None else next((each for each in mirrors if each.name == text), None)
     if mirror is None:
+        assert text is not None
         mirror = _at_address(text) if "://" in text else _unknown(text, mirrors)
     if mirror.kind != "oci":
         folder = mirror.url.removeprefix("file://").partition("/blobs/sha256/")[0]
@@ -35,8 +36,19 @@ def destination(text: str, mirrors: Sequence[Mirror]) -> tuple[Mirror, RegistryA
             if mirror.kind == "file"
             else "copy the store's folder blobs to where that server takes it from, with cp, rclone copy or aws s3 sync"
         )
-        raise ConfigError(f"{mirror.name} is no OCI registry, to which alone can be pushed", hint=way)
+        raise ConfigError(f"{mirror.name} is not an OCI registry: vcm pushes to no other kind of mirror", hint=way)
     return mirror, registry_address(mirror.url)
+
+
+def _meant(mirrors: Sequence[Mirror]) -> Mirror:
+    meant = [each for each in mirrors if each.push]
+    if len(meant) != 1:
+        names = [each.name for each in meant or mirrors if each.kind == "oci"]
+        raise ConfigError(
+            "which mirror to push to? " + (f"{len(meant)} have push = true" if meant else "none has push = true"),
+            hint=f"name one: vcm push {' or '.join(names)}" if names else "name an address: oci://HOST/PATH/{repo}",
+        )
+    return meant[0]
 
 
 def _at_address(text: str) -> Mirror:
