@@ -84,6 +84,14 @@ def test_a_model_is_named(store, two):
     assert wrong_in(store.root) == []
 
 
+def test_many_are_named_at_once(store):
+    models = [installed(store, f"m{number}", b"%d" % number) for number in range(20)]
+    store.layout.record(models)
+    assert named(store) == {model.tree_digest for model in models}
+    assert wrong_in(store.root) == []
+    assert list(store.blobs.partial_folder.iterdir()) == []
+
+
 def test_whatever_the_order_the_bytes_are_the_same(two, store, tmp_path):
     for number, models in enumerate([two[::-1], (two[1], two[0], two[1])]):
         other = Store(tmp_path / f"other{number}")
