@@ -255,6 +255,33 @@ run()
 """
 
 
+WHILE_A_CLASS_IS_MADE = """
+import os, signal, sys
+from vcm.cli.interrupts import carried_through, end
+
+class Attribute:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def work():
+    type("Made", (), {"attribute": Attribute()})
+    return 0
+
+end(carried_through(work))
+"""
+
+
+def test_interrupted_while_a_class_is_made():
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_A_CLASS_IS_MADE],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatch):
     """While locking, downloading over many threads, linking: the next run goes on from what is there."""
     hub.fail(Fault(origin="cdn", delay=0.05, times=None))

@@ -46,12 +46,25 @@ def carried_through(work: Callable[[], int]) -> int:
             signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
             _thread.start_new_thread(_wake_main_thread, (reading, _thread.get_ident()))
         handle(interrupt)
-        code = work()
+        code = _unwrapped(work)
     # From now on there is nothing to put away.
     handle(_end)
     if received:
         _end(received[0])
     return code
+
+
+def _unwrapped(work: Callable[[], int]) -> int:
+    """What the work gives; an interrupt of it is one.
+
+    Before Python 3.12, what is raised while a class gets its attributes comes out as the cause of a RuntimeError.
+    """
+    try:
+        return work()
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def hand_over_signals() -> None:
