@@ -96,6 +96,12 @@ def expanded(template: str, model: LockedModel, file: LockedFile, *, quoted: boo
     return FIELD.sub(lambda match: quote(values[match[1]] or "") if quoted else values[match[1]] or "", template)
 
 
+def expanded_headers(templates: Mapping[str, str], model: LockedModel, file: LockedFile) -> dict[str, str]:
+    """Headers with their fields filled in, without those that say something that the file has not got."""
+    headers = {name: expanded(text, model, file, quoted=False) for name, text in templates.items()}
+    return {name: text for name, text in headers.items() if text is not None}
+
+
 def repository(template: str, model: LockedModel) -> str:
     r"""A model's repository in an OCI registry: the template's path, in the letters that the registries allow.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vcm.core.lock import LockedFile, LockedModel
-from vcm.core.mirrors import Mirror, expanded, registry_address, repository
+from vcm.core.mirrors import Mirror, expanded_headers, registry_address, repository
 from vcm.errors import AUTHENTICATION_ERROR, RegistryError
 from vcm.http.addresses import origin
 from vcm.http.body import Answer
@@ -37,8 +37,7 @@ class RegistryMirror:
     def find(self, model: LockedModel, file: LockedFile) -> RegistryPlace | None:
         """Where the registry is asked for a file."""
         path = repository(self._template, model)
-        headers = {name: expanded(text, model, file, quoted=False) for name, text in self._headers.items()}
-        own = {name: text for name, text in headers.items() if text is not None}
+        own = expanded_headers(self._headers, model, file)
         return RegistryPlace(self.mirror, self.client.blob_url(path, file.sha256), path, own, self.client)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vcm.core.lock import LockedFile, LockedModel
-from vcm.core.mirrors import BLOBS, Mirror, expanded
+from vcm.core.mirrors import BLOBS, Mirror, expanded, expanded_headers
 from vcm.errors import RegistryError
 from vcm.http.addresses import origin
 from vcm.http.body import Answer
@@ -34,8 +34,7 @@ class WebMirror:
         url = expanded(self._template, model, file)
         if url is None:
             return None
-        headers = {name: expanded(text, model, file, quoted=False) for name, text in self._headers.items()}
-        return WebPlace(self.mirror, url, {name: text for name, text in headers.items() if text is not None}, self.http)
+        return WebPlace(self.mirror, url, expanded_headers(self._headers, model, file), self.http)
 
     def close(self) -> None:
         """Close the connections."""
