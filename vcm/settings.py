@@ -216,7 +216,7 @@ def registry_credential_files(environ: Mapping[str, str] | None = None) -> tuple
     ]
     expanded = [_expanded(place) for place in places]
     # Without a home, ~ would be a folder of the project's.
-    return tuple(dict.fromkeys(Path.cwd() / place for place in expanded if place.parts[0] != "~"))
+    return tuple(dict.fromkeys(Path.cwd() / place for place in expanded if place.parts[:1] != ("~",)))
 
 
 def program_environment(hub: Path, project: Path, cache_dir: Path) -> dict[str, str | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from vcm.core.lock import LockedFile, LockedModel
+from vcm.core.mirror_config import mirror_address
 from vcm.core.mirrors import Mirror
 from vcm.install.syncing import Synced
 from vcm.session import Session
@@ -41,7 +42,12 @@ class Rack:
 
     def mirror(self, name: str = "rack", **changes: Any) -> Mirror:
         """How it is configured."""
-        return Mirror(name=name, url=self.url, **changes)
+        return mirror_at(name, self.url, **changes)
+
+
+def mirror_at(name: str, address: str, **changes: Any) -> Mirror:
+    """A mirror by the address that a user writes."""
+    return Mirror(name=name, url=mirror_address(address)[0], **changes)
 
 
 @pytest.fixture

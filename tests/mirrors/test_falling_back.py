@@ -7,11 +7,12 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.conftest import TOKEN, closed_port
-from tests.mirrors.conftest import DATA, DIGEST, locked
+from tests.mirrors.conftest import DATA, DIGEST, locked, mirror_at
 from tests.servers import needs
 from vcm.core.mirrors import Mirror
 from vcm.errors import (
@@ -45,11 +46,11 @@ def folder(path: Path, *files: bytes) -> Mirror:
         place = blobs.path(hashlib.sha256(data).hexdigest())
         place.write_bytes(data)
         place.chmod(0o444)
-    return Mirror(name=path.name, url=path.as_uri())
+    return mirror_at(path.name, path.as_uri())
 
 
 def nobody(name: str = "dead") -> Mirror:
-    return Mirror(name=name, url=f"http://127.0.0.1:{closed_port()}")
+    return mirror_at(name, f"http://127.0.0.1:{closed_port()}")
 
 
 # In order
@@ -219,7 +220,7 @@ def test_a_reset_in_the_middle(hub, loopback, sync):
         connection.setsockopt(1, 13, b"\x01\0\0\0\0\0\0\0")  # SO_LINGER: a reset, not an end
 
     server = loopback(answer)
-    run = sync(Mirror(name="rack", url=server.url))
+    run = sync(mirror_at("rack", server.url))
     run.assert_installed()
     assert len(server.asked) == 3
     assert run.result.supplied[None] >= len(DATA) - 150_000
@@ -439,14 +440,14 @@ def test_twenty_files_and_a_dead_mirror(hub, sync):
     run = sync(dead, of=model)
     assert time.monotonic() - began < 5
     run.assert_installed(*files.values())
-    host = dead.url.removeprefix("http://")
+    host = urlsplit(dead.url).netloc
     assert run.notices == [f"mirror dead is not asked any more in this run: {host}: connection refused"]
     assert run.waits == []
 
 
 def test_a_folder_that_is_not_mounted_is_told_once(hub, sync, tmp_path):
     files, model = many_files(hub)
-    run = sync(Mirror(name="nfs", url=(tmp_path / "nfs").as_uri()), of=model)
+    run = sync(mirror_at("nfs", (tmp_path / "nfs").as_uri()), of=model)
     run.assert_installed(*files.values())
     assert run.notices == [f"mirror nfs is not asked any more in this run: {tmp_path}/nfs/blobs/sha256: no such folder"]
 
@@ -477,7 +478,7 @@ def test_a_server_that_is_killed_meanwhile(hub, loopback, sync):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    run = sync(Mirror(name="rack", url=server.url))
+    run = sync(mirror_at("rack", server.url))
     killer.join()
     run.assert_installed()
     assert run.result.supplied == {"rack": 50_000, None: 250_000}
@@ -496,7 +497,7 @@ def test_every_source_is_told_in_the_error(hub, rack, sync):
     assert (error.error_code, error.exit_code) == (NOT_FOUND, 3)
     assert error.message.endswith("no such file")
     assert error.details == (
-        f"mirror dead  {dead.url.removeprefix('http://')}: connection refused",
+        f"mirror dead  {urlsplit(dead.url).netloc}: connection refused",
         "mirror rack  does not have it (status 404)",
         f"the hub      {error.message}",
     )
@@ -625,7 +626,7 @@ def test_nginx_over_a_store(hub, nginx, sync, session, model, tmp_path):
     assert other.install(other.store.plan([model]), 1.0)[0].error is None
     hub.clear_requests()
     server = nginx(tmp_path / "other")
-    sync(Mirror(name="rack", url=server.url)).assert_installed()
+    sync(mirror_at("rack", server.url)).assert_installed()
     assert server.log.read_text() == f"200 {len(DATA)} GET /blobs/sha256/{DIGEST} -\n"
     assert hub.requests == []
 

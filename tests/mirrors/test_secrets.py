@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import TOKEN
 from tests.loopback import Asked
-from tests.mirrors.conftest import DATA, DIGEST
+from tests.mirrors.conftest import DATA, DIGEST, mirror_at
 from vcm.core.mirrors import Mirror
 
 PASSWORD = "kept/secret pw"
@@ -115,7 +115,7 @@ def test_where_a_mirror_leads_to_gets_the_request_only(  # noqa: PLR0917  (a row
 
 def test_the_token_goes_to_no_mirror_not_even_at_the_hubs_own_address(hub, sync):
     at_home = f"{hub.endpoint}/{{repo}}/resolve/{{commit}}/{{path}}"
-    run = sync(Mirror(name="home", url=at_home), token=TOKEN)
+    run = sync(mirror_at("home", at_home), token=TOKEN)
     run.assert_installed()
     assert run.result.supplied == {"home": len(DATA)}
     assert {request.headers.get("authorization") for request in hub.requests} == {None}
@@ -144,6 +144,6 @@ def test_what_is_no_file_is_not_opened(hub, sync, tmp_path, what):
         place.mkdir()
     else:
         place.symlink_to("/dev/zero" if what == "device" else "/proc/self/fd/0")
-    run = sync(Mirror(name="rack", url=(tmp_path / "rack").as_uri()))
+    run = sync(mirror_at("rack", (tmp_path / "rack").as_uri()))
     run.assert_installed()
     assert run.result.supplied == {None: len(DATA)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mirrors.conftest import DATA, DIGEST
+from tests.mirrors.conftest import DATA, DIGEST, mirror_at
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.mirrors import Mirror
 from vcm.errors import AUTHENTICATION_ERROR, ModelNotFoundError, RegistryError
@@ -50,7 +50,7 @@ def settings(tmp_path):
     ],
 )
 def test_where_a_file_is_asked_for(settings, url, expected):
-    place = open_mirror(settings, Mirror(name="rack", url=url)).find(MODEL, FILE)
+    place = open_mirror(settings, mirror_at("rack", url)).find(MODEL, FILE)
     assert place is not None
     assert (place.url, place.mirror, place.name) == (expected, "rack", "mirror rack")
 
@@ -81,7 +81,7 @@ def test_headers_hold_fields_and_stay_at_home(settings, loopback, http_answer):
     other = loopback(http_answer(body=DATA))
     home = loopback(http_answer(302, {"Location": f"{other.url}/x"}))
     headers = {"Authorization": "Bearer secret", "X-Task": "{repo}-{sha256}"}
-    place = found(settings, Mirror(name="rack", url=home.url, headers=headers))
+    place = found(settings, mirror_at("rack", home.url, headers=headers))
     with place.request("GET", {"Range": "bytes=5-"}) as answer:
         assert answer.status == 200
         assert answer.url == f"{other.url}/x"
@@ -101,14 +101,14 @@ def test_a_redirect_at_home_keeps_the_headers(settings, loopback, http_answer):
         connection.sendall(http_answer(body=b"x") if asked.target == "/there" else moved)
 
     home = loopback(answer)
-    with found(settings, Mirror(name="rack", url=home.url, headers={"X-Key": "k"})).request("GET") as response:
+    with found(settings, mirror_at("rack", home.url, headers={"X-Key": "k"})).request("GET") as response:
         assert response.status == 200
     assert [each.headers["x-key"] for each in home.asked] == ["k", "k"]
 
 
 def test_a_mirror_may_have_its_own_proxy(settings, loopback, http_answer):
     proxy = loopback(http_answer(body=b"x"))
-    place = found(settings, Mirror(name="p2p", url="http://bucket.corp/v", proxy=proxy.url))
+    place = found(settings, mirror_at("p2p", "http://bucket.corp/v", proxy=proxy.url))
     with place.request("GET") as answer:
         assert answer.status == 200
     assert [each.target for each in proxy.asked] == [f"http://bucket.corp/v/blobs/sha256/{DIGEST}"]
@@ -118,7 +118,7 @@ def test_a_mirror_may_have_its_own_proxy(settings, loopback, http_answer):
 
 
 def refusal(settings: Settings, url: str) -> RegistryError | None:
-    place = open_mirror(settings, Mirror(name="rack", url=url)).find(MODEL, FILE)
+    place = open_mirror(settings, mirror_at("rack", url)).find(MODEL, FILE)
     assert isinstance(place, WebPlace | RegistryPlace)
     with place.request("GET") as answer:
         return place.refusal(answer)
@@ -165,7 +165,7 @@ def test_a_registry_is_told_of_the_file_and_nobody_else_is(settings, loopback, h
     server = loopback(http_answer(307, {"Location": f"{bucket.url}/signed"}))
     headers = {"X-Task": "{sha256}", "X-Key": "k"}
     url = f"oci://127.0.0.1:{server.port}/models"
-    place = open_mirror(settings, Mirror(name="r", url=url, headers=headers)).find(MODEL, FILE)
+    place = open_mirror(settings, mirror_at("r", url, headers=headers)).find(MODEL, FILE)
     assert isinstance(place, RegistryPlace)
     with place.request("GET", {"Range": "bytes=0-"}) as answer:
         assert answer.status == 206
@@ -221,7 +221,7 @@ def layout(tmp_path) -> Path:
 @pytest.fixture
 def place(settings, layout) -> Callable[[], FolderPlace]:
     def find() -> FolderPlace:
-        found = open_mirror(settings, Mirror(name="nfs", url=layout.parents[2].as_uri())).find(MODEL, FILE)
+        found = open_mirror(settings, mirror_at("nfs", layout.parents[2].as_uri())).find(MODEL, FILE)
         assert isinstance(found, FolderPlace)
         return found
 

@@ -308,3 +308,9 @@ def test_a_pipe_is_not_waited_for(config, tmp_path):
     os.mkfifo(path)
     with pytest.raises(CredentialsError, match="it is a pipe"):
         Keyring(HOST, (path,)).find("a")
+
+
+def test_places_that_are_none():
+    # A user without a home, and in nobody's project; and a name without a part.
+    nowhere = {"HOME": "", "REGISTRY_AUTH_FILE": ".", "XDG_CONFIG_HOME": "~", "DOCKER_CONFIG": "~/docker"}
+    assert registry_credential_files(nowhere)[0] == Path.cwd()

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vcm.core.lock import LockedFile, LockedModel
-from vcm.core.mirrors import BLOBS, Mirror, expanded
+from vcm.core.mirrors import Mirror, expanded
 from vcm.errors import ModelNotFoundError, RegistryError
 from vcm.http.faults import UnreachableError
 from vcm.install.source import OtherFileError
@@ -30,8 +30,7 @@ class FolderMirror:
     def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror.name
         path = unquote(urlsplit(mirror.url).path)
-        path = path.lstrip("/") if os.name == "nt" else path
-        self._template = path if "{" in path else f"{path.rstrip('/')}/{BLOBS}"
+        self._template = path.lstrip("/") if os.name == "nt" else path
         # What stands before the first field is there, or nothing of it is.
         self._root = Path(self._template.partition("{")[0] + "-").parent
 

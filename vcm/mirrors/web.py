@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vcm.core.lock import LockedFile, LockedModel
-from vcm.core.mirrors import BLOBS, Mirror, expanded, expanded_headers
+from vcm.core.mirrors import Mirror, expanded, expanded_headers
 from vcm.errors import RegistryError
 from vcm.http.addresses import origin
 from vcm.http.body import Answer
@@ -27,7 +27,7 @@ class WebMirror:
         self.mirror = mirror.name
         self.http = http
         self._headers = mirror.headers
-        self._template = mirror.url if "{" in mirror.url else f"{mirror.url.rstrip('/')}/{BLOBS}"
+        self._template = mirror.url
 
     def find(self, model: LockedModel, file: LockedFile) -> WebPlace | None:
         """Where the mirror is asked for a file; None where its address names something that the file has not got."""
