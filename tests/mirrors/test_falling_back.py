@@ -529,6 +529,17 @@ def test_without_the_origin_wrong_bytes_are_wrong_bytes(hub, rack, sync):
     assert error.hint == "repair that mirror: vcm mirror check --deep says which of its files are wrong"
 
 
+@pytest.mark.parametrize("other", [OTHER, DATA[:-1]], ids=["bytes", "size"])
+def test_without_the_origin_a_folders_wrong_bytes_are_wrong_bytes(hub, sync, tmp_path, other):
+    mirror = folder(tmp_path / "rack", DATA)
+    path = BlobStore(tmp_path / "rack").path(DIGEST)
+    path.chmod(0o644)
+    path.write_bytes(other)
+    error = sync(mirror, fallback=False).result.error
+    assert (error.error_code, error.exit_code) == (CHECKSUM_MISMATCH, 4)
+    assert error.hint == "repair that mirror: vcm mirror check --deep says which of its files are wrong"
+
+
 def test_without_the_origin_a_mirror_that_lied_has_lied_for_all(hub, rack, sync):
     files, model = many_files(hub, 2)
     for data in files.values():

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from vcm.core.lock import LockedFile, LockedModel
-from vcm.errors import RegistryError
+from vcm.errors import CHECKSUM_MISMATCH, RegistryError
 from vcm.http.body import Answer
 from vcm.store.blobs import BlobStore
 
@@ -86,6 +86,6 @@ class OtherFileError(RegistryError):
     """
 
     def __init__(self, expected: str, actual: str) -> None:
-        super().__init__(f"wrong bytes: expected {expected}, got {actual}")
+        super().__init__(f"wrong bytes: expected {expected}, got {actual}", error_code=CHECKSUM_MISMATCH)
         self.expected = expected
         self.actual = actual
