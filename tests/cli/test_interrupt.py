@@ -282,6 +282,46 @@ def test_interrupted_while_a_class_is_made():
     assert (done.returncode, done.stderr) == (130, "")
 
 
+WHERE_NOTHING_CAN_BE_RAISED = """
+import os, signal, sys, time, weakref
+from vcm.cli.interrupts import carried_through, end
+
+class Referred:
+    def __del__(self):
+        if where == "destructor":
+            os.kill(os.getpid(), signal.SIGINT)
+
+def callback(reference):
+    if where == "callback":
+        os.kill(os.getpid(), signal.SIGINT)
+
+def work():
+    referred = Referred()
+    reference = weakref.ref(referred, callback)
+    del referred
+    try:
+        time.sleep(60)
+    finally:
+        print("put away")
+
+where = sys.argv[1]
+end(carried_through(work))
+"""
+
+
+@pytest.mark.parametrize("where", ["destructor", "callback"])
+def test_interrupted_where_nothing_can_be_raised(where):
+    """Python would report it as ignored, and go on."""
+    done = subprocess.run(
+        [sys.executable, "-c", WHERE_NOTHING_CAN_BE_RAISED, where],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "put away\n", "")
+
+
 def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatch):
     """While locking, downloading over many threads, linking: the next run goes on from what is there."""
     hub.fail(Fault(origin="cdn", delay=0.05, times=None))

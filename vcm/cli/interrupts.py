@@ -13,6 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 _PATIENCE = 0.7  # seconds for what is cleaned up on the way out
+_MOMENT = 0.01  # seconds, for what Python does not let an interrupt out of
 
 
 def carried_through(work: Callable[[], int]) -> int:
@@ -38,7 +39,16 @@ def carried_through(work: Callable[[], int]) -> int:
             _thread.start_new_thread(_end_at_last, (number,))
         raise KeyboardInterrupt
 
+    def unheard(dropped: sys.UnraisableHookArgs) -> None:
+        if not received or not isinstance(dropped.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(dropped)
+            return
+        # Python drops what is raised in a destructor, or in the callback of a weak reference: any import has some.
+        handle(interrupt)
+        _thread.start_new_thread(_repeat, (received.pop(), _thread.get_ident()))
+
     code = 128 + signal.SIGINT
+    sys.unraisablehook = unheard
     with suppress(KeyboardInterrupt):
         if hasattr(signal, "pthread_kill"):
             reading, writing = os.pipe()
@@ -107,6 +117,15 @@ def _wake_main_thread(reading: int, main_thread: int) -> None:
     number = os.read(reading, 1)[0]
     signal.pthread_kill(main_thread, number)
     _end_at_last(number)
+
+
+def _repeat(number: int, main_thread: int) -> None:
+    """Send the signal again, as soon as the main thread has left the place where nothing can be raised."""
+    time.sleep(_MOMENT)
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main_thread, number)
+    else:
+        _thread.interrupt_main(signal.Signals(number))
 
 
 def _end_at_last(number: int) -> None:
