@@ -34,6 +34,10 @@ settings.load_profile("calm")
 
 pytest_plugins = ["tests.loopback", "tests.servers", "tests.tokens"]
 
+# Hundreds of processes start here: where the machine has it so, each of them would compile the program anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 TOKEN = "hf_simulatedTokenOfTheTests"
 
 _HOMES = {"HF_HOME": "hf-home", "VCM_CACHE_DIR": "cache", "XDG_CONFIG_HOME": "config", "DOCKER_CONFIG": "docker"}
