@@ -6,6 +6,7 @@ import sys
 from typing import cast
 
 import typer
+from typer.main import get_command
 
 from vcm.cli.dispatch import app, fail
 from vcm.cli.interrupts import carried_through, end
@@ -16,6 +17,8 @@ from vcm.errors import ConfigError
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 _GLOBAL_FLAGS = ("--offline", "-q", "--quiet", "-v", "-vv", "--verbose")
 _GLOBAL_OPTIONS = ("--project", "--cache-dir", "--color")
+# Made once, for a program may run many command lines: calling the app itself would make it anew for each.
+_command = get_command(app)
 
 
 def hoisted(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -61,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         return fail(ConfigError("an argument is not UTF-8 text", hint="write it in UTF-8"), json=json)
     try:
         # Its own mode tells a usage error in its own way, which is no JSON.
-        return int(app(args=words, prog_name="vcm", standalone_mode=not json) or 0)
+        return int(_command(args=words, prog_name="vcm", standalone_mode=not json) or 0)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 1 if ending.code else 0
     except _UsageError as error:
