@@ -28,8 +28,10 @@ from vcm.settings import Settings, Token
 from vcm.testing import HubSimulator
 from vcm.version import VERSION
 
-# The same examples in every run, however slow the machine.
-settings.register_profile("calm", derandomize=True, deadline=None)
+# The same examples in every run, however slow the machine: more of them would find nothing that is not found today.
+settings.register_profile("calm", derandomize=True, deadline=None, max_examples=50)
+# Others in every run, and many: python -m pytest --hypothesis-profile thorough tests/core
+settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile("calm")
 
 pytest_plugins = ["tests.loopback", "tests.servers", "tests.tokens"]

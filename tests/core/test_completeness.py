@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core.completeness import Gap, gaps, refuse_gaps
@@ -17,8 +17,6 @@ from vcm.core.manifest import Requirement
 from vcm.core.metadata import RemoteFile
 from vcm.core.selection import select
 from vcm.errors import CONFIG_ERROR, ConfigError
-
-CALM = settings(max_examples=100)
 
 RECORDED = Path(__file__).parents[3] / "shared" / "corpora" / "recorded"
 
@@ -508,7 +506,6 @@ json_values = st.recursive(
 )
 
 
-@CALM
 @given(st.sets(names, min_size=1), st.sets(names), json_values)
 def test_whatever_is_written_a_gap_is_a_path_that_is_not_taken(taken, others, content):
     answer = found(sorted(taken), sorted(others), contents=dict.fromkeys(taken, content))

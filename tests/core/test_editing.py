@@ -6,13 +6,12 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vcm.core.editing import add_model, remove_model
 from vcm.errors import ConfigError
 
-CALM = settings(max_examples=60)
 NEW = {"repo": "acme/new"}
 
 TEXT = """\
@@ -198,7 +197,6 @@ def inserted(before: str, after: str) -> str | None:
     return None
 
 
-@CALM
 @given(manifests())
 def test_adding_inserts_in_one_place(text):
     after = add_model(text, "new", NEW)
@@ -210,7 +208,6 @@ def test_adding_inserts_in_one_place(text):
         assert "\n" not in after.replace("\r\n", "")
 
 
-@CALM
 @given(manifests().map(terminated), st.data())
 def test_removing_takes_out_the_table_and_nothing_else(text, data):
     present = models_of(text)
@@ -227,7 +224,6 @@ def test_removing_takes_out_the_table_and_nothing_else(text, data):
     assert not [line for line in removed if line.strip()][-1].lstrip().startswith("#")
 
 
-@CALM
 @given(manifests())
 def test_what_was_added_and_removed_leaves_every_line_that_is_not_blank(text):
     after = remove_model(add_model(text, "new", NEW), "new")

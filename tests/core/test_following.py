@@ -7,15 +7,13 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core import names
 from vcm.core.configs import is_reference
 from vcm.core.following import Reference, entry_name, python_files, references
 from vcm.core.metadata import RepoInfo
-
-CALM = settings(max_examples=100)
 
 CARD = "README.md"
 
@@ -209,7 +207,6 @@ json_values = st.recursive(
 )
 
 
-@CALM
 @given(
     st.dictionaries(
         st.sampled_from(["auto_map", "custom_pipelines", "base_model_name_or_path", "revision"]), json_values
@@ -258,7 +255,6 @@ def test_names_of_entries(root, repo, taken, name):
     assert entry_name(root, repo, taken) == name
 
 
-@CALM
 @given(
     st.from_regex(names.MODEL_NAME, fullmatch=True),
     st.from_regex(re.compile(r"[A-Za-z0-9._-]{1,96}(/[A-Za-z0-9._-]{1,96})?", re.ASCII), fullmatch=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core import names
@@ -22,7 +22,6 @@ from vcm.core.selection import exact_pattern, select
 from vcm.core.yaml_config import YamlModels, YamlSource
 from vcm.errors import ConfigError
 
-CALM = settings(max_examples=150)
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
 
 
@@ -42,7 +41,6 @@ def test_a_name_becomes_the_nearest_valid_one(text: str, name: str) -> None:
     assert valid_name(text) == name
 
 
-@CALM
 @given(st.text(max_size=120))
 def test_a_name_becomes_valid_or_is_refused(text: str) -> None:
     try:
@@ -127,7 +125,6 @@ def test_a_manifest_is_written_as_people_write_it() -> None:
     )
 
 
-@CALM
 @given(st.text(), st.text(min_size=1).filter(str.strip), st.none() | st.text(min_size=1).filter(str.strip))
 def test_a_manifest_is_one_whatever_things_are_called(origin: str, project: str, cache_dir: str | None) -> None:
     values = {"repo": "acme/frames", "revision": "main"}
@@ -191,7 +188,6 @@ PATHS = st.lists(
 ).map(lambda found: sorted({"/".join(parts) + suffix for parts, suffix in found}))
 
 
-@CALM
 @given(st.data(), PATHS)
 def test_the_requirement_takes_exactly_what_is_there(data: st.DataObject, paths: list[str]) -> None:
     paths = [path for path in paths if _is_portable(path)]

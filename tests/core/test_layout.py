@@ -6,14 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_modelpack import MODEL
 from vcm.core.layout import Entry, asked_in, asked_of, index_bytes, merged, name_in, parse_index, refs_in, refs_of
 from vcm.core.modelpack import package
-
-CALM = settings(max_examples=60)
 
 
 def entry(commit: str = "1", *refs: str, asked: frozenset[str] = frozenset()) -> Entry:
@@ -75,7 +73,6 @@ def test_what_cannot_be_a_branch_is_not_one(text):
     assert refs_in(foreign(annotations={"dev.vcm.refs": text})) <= {"ok"}
 
 
-@CALM
 @given(st.permutations([entry("1", "main"), entry("2"), entry("3", "v1.0", "dev")]))
 def test_the_order_does_not_matter(entries):
     rows = [each.descriptor for each in entries]
@@ -152,7 +149,6 @@ values = st.recursive(
 )
 
 
-@CALM
 @given(values)
 def test_anything_can_be_read(value):
     rows = parse_index(json.dumps({"schemaVersion": 2, "manifests": value}).encode())

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from vcm.core.manifest import Manifest, parse_manifest
 from vcm.errors import ConfigError
 
-CALM = settings(max_examples=60)
-
 DOCUMENT = b"""\
 [project]
 name = "video-censor"
@@ -74,13 +72,11 @@ def outcome(data: bytes) -> Manifest | ConfigError:
     return manifest
 
 
-@CALM
 @given(st.binary(max_size=200))
 def test_noise_is_a_manifest_or_an_error(noise):
     outcome(noise)
 
 
-@CALM
 @given(st.text("[]{}=\"'.,#\n\r\t ab1-_:\\+", max_size=80))
 def test_noise_of_toml_characters_is_a_manifest_or_an_error(noise):
     outcome(noise.encode())
@@ -116,7 +112,7 @@ def mutations(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(CALM, max_examples=200)
+@settings(max_examples=100)
 @given(mutations())
 def test_a_mutated_document_is_a_manifest_or_an_error(data):
     outcome(data)
@@ -166,7 +162,7 @@ def toml(value: Any) -> str:
     return repr(value)
 
 
-@settings(CALM, max_examples=150)
+@settings(max_examples=75)
 @given(st.dictionaries(st.sampled_from(MODEL_KEYS), anything, max_size=3), st.sampled_from(["repo", "url"]))
 def test_any_value_at_any_key_of_a_model_is_a_manifest_or_an_error(keys, kind):
     base = {"repo": "acme/a"} if kind == "repo" else {"url": "https://example.com/a"}
@@ -175,7 +171,6 @@ def test_any_value_at_any_key_of_a_model_is_a_manifest_or_an_error(keys, kind):
     assert "unknown" not in keys or isinstance(found, ConfigError)
 
 
-@CALM
 @given(st.sampled_from(OTHER_KEYS), anything)
 def test_any_value_at_any_other_key_is_a_manifest_or_an_error(key, value):
     outcome(f"{key} = {toml(value)}\n".encode())
@@ -246,7 +241,6 @@ def spread(models: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-@CALM
 @given(declared, st.sampled_from([dotted, inline, spread]), st.randoms(use_true_random=False))
 def test_formatting_and_order_are_not_meaning(models, style, random):
     shuffled = {
@@ -267,7 +261,6 @@ def meaning_of(models: dict[str, dict[str, Any]]) -> Any:
     }
 
 
-@CALM
 @given(declared, declared)
 def test_two_manifests_have_one_digest_only_when_they_ask_for_the_same(one, other):
     digests = [read.digest for text in (one, other) if isinstance(read := outcome(plain(text).encode()), Manifest)]

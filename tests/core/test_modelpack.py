@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_lock_properties import hub_models, url_models
@@ -16,7 +16,6 @@ from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.mirrors import repository
 from vcm.core.modelpack import package, read_manifest
 
-CALM = settings(max_examples=60)
 models = hub_models | url_models
 MODEL = LockedModel(
     name="frames",
@@ -54,7 +53,6 @@ def test_the_same_bytes_for_ever():
     assert made.reference == f"acme/frames:121212121212-{made.digest[:12]}"
 
 
-@CALM
 @given(models, st.randoms())
 def test_what_is_written_is_read(model, random):
     made = package(model)
@@ -72,7 +70,6 @@ def test_what_is_written_is_read(model, random):
     assert package(replace(model, files=tuple(files), **asked)).manifest == made.manifest
 
 
-@CALM
 @given(models)
 def test_it_is_what_the_specifications_want(model):
     made = package(model)
@@ -89,7 +86,6 @@ def test_it_is_what_the_specifications_want(model):
     assert TAG.fullmatch(made.tag)
 
 
-@CALM
 @given(models)
 def test_a_repository_is_one_that_registries_allow(model):
     path = repository("models/{repo}", model)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Plan, PlannedModel, SnapshotState, make_plan
 
-CALM = settings(max_examples=50)
 INSTALLED, MISSING, DAMAGED = SnapshotState.INSTALLED, SnapshotState.MISSING, SnapshotState.DAMAGED
 
 
@@ -101,7 +100,6 @@ def situations(draw: st.DrawFn) -> tuple[list[LockedModel], dict[str, SnapshotSt
     return models, states, draw(st.sets(digests))
 
 
-@CALM
 @given(situations())
 def test_every_digest_is_fetched_at_most_once_and_only_when_it_is_not_there(situation):
     models, states, present = situation
@@ -110,7 +108,6 @@ def test_every_digest_is_fetched_at_most_once_and_only_when_it_is_not_there(situ
     assert not present.intersection(fetched)
 
 
-@CALM
 @given(situations())
 def test_the_files_of_a_model_are_fetched_or_reused_unless_it_is_installed(situation):
     models, states, present = situation
@@ -126,7 +123,6 @@ def test_the_files_of_a_model_are_fetched_or_reused_unless_it_is_installed(situa
     assert plan.changes == tuple(planned for planned in plan.models if planned.state is not INSTALLED)
 
 
-@CALM
 @given(situations())
 def test_what_is_reused_is_there_or_comes_with_the_plan(situation):
     models, states, present = situation
@@ -137,7 +133,6 @@ def test_what_is_reused_is_there_or_comes_with_the_plan(situation):
         assert {each.sha256 for each in planned.reuse} <= available
 
 
-@CALM
 @given(situations(), st.randoms(use_true_random=False))
 def test_the_totals_do_not_depend_on_the_order_of_the_models(situation, random):
     models, states, present = situation
@@ -150,7 +145,6 @@ def test_the_totals_do_not_depend_on_the_order_of_the_models(situation, random):
     }
 
 
-@CALM
 @given(situations())
 def test_after_the_plan_is_carried_out_nothing_is_left_to_do(situation):
     models, states, present = situation

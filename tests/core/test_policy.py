@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core import policy as policy_module
@@ -26,8 +26,6 @@ from vcm.core.policy import (
     violations,
 )
 from vcm.errors import ConfigError, PolicyError
-
-CALM = settings(max_examples=100)
 
 MODELS = '[models.frames]\nrepo = "acme/frames"\n\n[models.whisper]\nrepo = "openai/whisper"\n\n'
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
@@ -384,7 +382,6 @@ def test_a_url_has_no_commit_and_no_age():
     assert said(Policy(min_age=DAY), source="url", repo=None, commit=None, url="https://h/x.onnx") == []
 
 
-@CALM
 @given(st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31)))  # noqa: DTZ001
 def test_dates_are_counted_as_the_standard_library_counts_them(moment):
     moment = moment.replace(microsecond=0)
@@ -441,7 +438,6 @@ def test_what_is_allowed_is_let_through():
     refuse_violations(Policy(licenses=("mit",), max_size=100), [model(), model("a")], NOW)
 
 
-@CALM
 @given(
     st.builds(
         Policy,

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core.lock import LockedFile, LockedModel
@@ -24,7 +24,6 @@ from vcm.core.pruning import (
     usage,
 )
 
-CALM = settings(max_examples=100)
 NOW = 1e9
 OLD = NOW - 365 * 24 * 3600
 NEEDS_NOTHING = Claim("aa", NOW, frozenset(), frozenset())
@@ -179,7 +178,6 @@ some_claims = st.lists(
 )
 
 
-@CALM
 @given(some_models, some_models, some_claims, st.sampled_from([OLD, NOW]))
 def test_nothing_goes_that_a_lock_or_a_claim_names(there, wanted, claims, used):
     pruning = make_pruning(stored(*there, used=used), wanted, claims, NOW)
@@ -195,7 +193,6 @@ def test_nothing_goes_that_a_lock_or_a_claim_names(there, wanted, claims, used):
     assert names(pruning.keep, Kind.BLOB) <= needed_blobs
 
 
-@CALM
 @given(some_models, some_models, some_claims)
 def test_a_second_time_does_nothing(there, wanted, claims):
     first = make_pruning(stored(*there), wanted, claims, NOW)
@@ -203,7 +200,6 @@ def test_a_second_time_does_nothing(there, wanted, claims):
     assert (second.drop, second.keep, second.freed) == ((), first.keep, 0)
 
 
-@CALM
 @given(some_models)
 def test_without_projects_everything_goes_and_every_byte_is_freed(there):
     parts = stored(*there)
@@ -211,7 +207,6 @@ def test_without_projects_everything_goes_and_every_byte_is_freed(there):
     assert (pruning.keep, pruning.freed) == ((), total_size(parts))
 
 
-@CALM
 @given(some_models, some_models)
 def test_what_is_freed_is_what_is_less_afterwards(there, wanted):
     parts = stored(*there)
@@ -219,7 +214,6 @@ def test_what_is_freed_is_what_is_less_afterwards(there, wanted):
     assert total_size(pruning.keep) + pruning.freed == total_size(parts)
 
 
-@CALM
 @given(st.lists(some_models, max_size=3))
 def test_what_a_project_has_for_itself_is_what_is_freed_without_it(projects):
     parts = stored(*(model for models in projects for model in models))

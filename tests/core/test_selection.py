@@ -18,8 +18,6 @@ from vcm.core.metadata import RemoteFile
 from vcm.core.selection import Selection, refuse_pickle, select
 from vcm.errors import CONFIG_ERROR, ConfigError
 
-CALM = settings(max_examples=100)
-
 
 def chosen(paths: str | list[str], **keys: Any) -> Selection:
     """Selects from files of 10 bytes each."""
@@ -366,7 +364,6 @@ GGUF = st.sampled_from(
 )  # fmt: skip
 
 
-@CALM
 @given(st.sets(GGUF, min_size=2))
 def test_the_advice_always_takes_exactly_one_variant(paths):
     requirement = Requirement(name="m", repo="acme/m")
@@ -386,7 +383,7 @@ def test_the_advice_always_takes_exactly_one_variant(paths):
 # Patterns, and the warnings that Python has for some of them
 
 
-@settings(CALM, max_examples=1000)
+@settings(max_examples=300)
 @given(st.text("[]!^-&~|ab*?/", max_size=10))
 def test_no_pattern_makes_python_warn(pattern):
     with warnings.catch_warnings():

@@ -6,14 +6,13 @@ import time
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core.manifest import Checksum
 from vcm.core.yaml_config import LARGEST, YamlModels, YamlSource, parse_yaml_config
 from vcm.errors import ConfigError
 
-CALM = settings(max_examples=150)
 DIGEST = "ab" * 32
 URL = "https://example.com/llava.onnx"
 
@@ -376,7 +375,6 @@ def outcome(data: bytes) -> YamlModels | ConfigError:
         return error
 
 
-@CALM
 @given(
     st.one_of(FRAGMENTS, FRAGMENTS.map("models:\n  sources:\n  - ".__add__)).map(str.encode) | st.binary(max_size=60)
 )
@@ -399,7 +397,6 @@ SOURCES = st.lists(
 )
 
 
-@CALM
 @given(SOURCES, st.none() | st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), st.booleans())
 def test_what_another_program_writes_is_read_back(sources, cache_dir, auto_download) -> None:
     written = [

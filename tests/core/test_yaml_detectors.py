@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.core.manifest import DeclaredDetector
@@ -165,7 +165,6 @@ def test_importing_reads_the_models_only() -> None:
     assert parse_yaml_config(b"detectors: 7\nmodels: {}\n", "config.yaml") == YamlModels()
 
 
-CALM = settings(max_examples=150)
 TOKENS = "type name model enabled : - &a *a [ ] { } , << !!int !!binary | > \" ' ... ? ~ 1e9 yes 2024-01-01 x é"
 FRAGMENTS = st.lists(st.sampled_from([*TOKENS.split(), "\n", "  ", " "]), max_size=30).map("".join)
 
@@ -177,7 +176,6 @@ def outcome(text: str) -> tuple[DeclaredDetector, ...] | ConfigError:
         return error
 
 
-@CALM
 @given(FRAGMENTS)
 def test_whatever_stands_there_is_read_or_refused(text: str) -> None:
     found = outcome(f"detectors:\n- type: a\n  name: b\n  {text}")
@@ -193,7 +191,6 @@ OPTIONS = st.dictionaries(
 )
 
 
-@CALM
 @given(TEXTS, TEXTS, st.none() | TEXTS, OPTIONS)
 def test_what_another_program_writes_is_read_back(name: str, kind: str, model: str | None, options: Any) -> None:
     written = {"name": name, "type": kind, "model_name": model, **options}

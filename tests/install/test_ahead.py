@@ -10,7 +10,7 @@ from threading import Event, Lock
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import TOKEN
@@ -217,7 +217,6 @@ def test_a_piece_that_stalls_holds_up_nobody_for_ever(hub, fetching, wanted):
     connections=st.lists(st.integers(1, 8), min_size=1, max_size=20),
     buffers=st.integers(1, 10),
 )
-@settings(max_examples=60, deadline=None)
 def test_pieces_come_in_order_and_in_so_many_buffers(size, start, piece, connections, buffers):
     data = bytes(number % 251 for number in range(start + size))
     allowed = iter(connections * 1000)

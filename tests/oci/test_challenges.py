@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcm.oci.challenges import Challenge, parse_challenges
@@ -59,7 +59,6 @@ WORDS = st.text(st.sampled_from("abcXYZ019-_."), min_size=1, max_size=8)
 CHALLENGES = st.lists(st.tuples(WORDS, st.dictionaries(WORDS.map(str.lower), st.text(max_size=20), max_size=3)))
 
 
-@settings(max_examples=50)
 @given(CHALLENGES, st.sampled_from([", ", ",", " , ,"]))
 def test_what_is_written_by_the_rules_comes_back(challenges, comma):
     def quoted(text: str) -> str:
