@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1] / "vcm"
 
 # What each package may import of vcm, beside itself. The order is that of the map in vcm/__init__.py.
@@ -125,20 +123,24 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
                 yield node.module, node.lineno
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_imports_go_in_one_direction(path: Path) -> None:
-    package = package_of(path)
-    for module, line in imports(path):
-        top, _, rest = module.partition(".")
-        if top == "vcm":
-            imported = rest.partition(".")[0]
-            assert imported == package or imported in ALLOWED[package], f"{path}:{line}: {package} imports {module}"
-        else:
-            assert package in OUTSIDE.get(top, {package}), f"{path}:{line}: {package} imports {module}"
-            if package in ("core", "errors", "version"):
-                assert top not in PURE - VALUES.get(path.name, set()), f"{path}:{line}: the rules import {module}"
-            if package == "testing":
-                assert top in sys.stdlib_module_names, f"{path}:{line}: the simulator needs {module}"
+def test_imports_go_in_one_direction() -> None:
+    wrong = []
+    for path in MODULES:
+        package = package_of(path)
+        for module, line in imports(path):
+            top, _, rest = module.partition(".")
+            where = f"{path}:{line}: "
+            if top == "vcm":
+                if (imported := rest.partition(".")[0]) != package and imported not in ALLOWED[package]:
+                    wrong.append(f"{where}{package} imports {module}")
+                continue
+            if package not in OUTSIDE.get(top, {package}):
+                wrong.append(f"{where}{package} imports {module}")
+            if package in ("core", "errors", "version") and top in PURE - VALUES.get(path.name, set()):
+                wrong.append(f"{where}the rules import {module}")
+            if package == "testing" and top not in sys.stdlib_module_names:
+                wrong.append(f"{where}the simulator needs {module}")
+    assert wrong == []
 
 
 def test_no_permission_is_left_over() -> None:
@@ -152,22 +154,26 @@ def test_no_permission_is_left_over() -> None:
     assert granted - used == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_an_import_waits_only_where_it_pays(path: Path) -> None:
-    inside = [node.lineno for node, is_inside in nodes_of(path) if is_inside and not isinstance(node, ast.Attribute)]
-    assert not inside or package_of(path) in LAZY, f"{path}: imports inside functions on lines {inside}"
+def test_an_import_waits_only_where_it_pays() -> None:
+    assert [
+        f"{path}:{node.lineno}"
+        for path in MODULES
+        if package_of(path) not in LAZY
+        for node, is_inside in nodes_of(path)
+        if is_inside and not isinstance(node, ast.Attribute)
+    ] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_environment_has_one_reader(path: Path) -> None:
+def test_the_environment_has_one_reader() -> None:
     # The tour hands its environment on to the commands it runs.
     readers = {"settings.py", "cli/demo.py"}
-    lines = [
-        node.lineno
+    assert [
+        f"{path}:{node.lineno}"
+        for path in MODULES
+        if path.relative_to(ROOT).as_posix() not in readers
         for node, _ in nodes_of(path)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
-    ]
-    assert not lines or path.relative_to(ROOT).as_posix() in readers, f"{path}: reads the environment on lines {lines}"
+    ] == []
 
 
 def test_no_module_is_a_drawer() -> None:
