@@ -33,13 +33,21 @@ DAMAGE = [
     "link in the folder's place",
     "all of them gone",
 ]
+COMMANDS = [("verify", "--repair"), ("sync",)]
+LAYOUTS = ["linked", "copied"]
+PAIRS = [
+    (layout, kind, COMMANDS[(number + other) % 2])
+    for number, kind in enumerate(DAMAGE)
+    for other, layout in enumerate(LAYOUTS)
+]
+"""Each damage in both layouts and put right by both commands, and each command in both layouts."""
 
 
 def refuse_links(*_: object) -> None:
     raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
-@pytest.fixture(params=["linked", "copied"])
+@pytest.fixture(params=LAYOUTS)
 def layout(request, monkeypatch, tmp_path):
     """How the files of a snapshot stand beside the blobs: one file with them, or copies."""
     if request.param == "copied":
@@ -132,8 +140,7 @@ def assert_all_is_well(vcm, hub, cache, snapshot, assert_store_is_whole):
     return look
 
 
-@pytest.mark.parametrize("command", [("verify", "--repair"), ("sync",)])
-@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize(("layout", "kind", "command"), PAIRS, indirect=["layout"])
 def test_what_is_damaged_is_put_right_and_the_rest_stays(
     kind, command, layout, snapshot, vcm, hub, tmp_path, cache, assert_all_is_well
 ):

@@ -33,6 +33,9 @@ TOUCHES = frozenset(
 )
 """Audit events of what changes a disk, or has to do with it."""
 
+UNUSED = frozenset({"__main__", "analysis", "detectors", "testing", "video"})
+"""Of vcm, what no order needs: every fork would carry its weight."""
+
 
 class Counter:
     """Says when something has happened so many times; safe to use from many threads."""
@@ -150,13 +153,13 @@ def collect(pid: int, kill_after: float | None) -> int:
 
 
 def serve() -> None:
-    """Import all of vcm, then fork a child for every order."""
+    """Import what the orders may need, then fork a child for every order."""
     import vcm
 
     # A kill takes nothing back that was written: no disk is waited for.
     os.fsync = os.fstat  # type: ignore[assignment]
     for module in pkgutil.walk_packages(vcm.__path__, "vcm."):
-        if not module.name.endswith("__main__"):
+        if module.name.split(".")[1] not in UNUSED:
             importlib.import_module(module.name)
     for line in sys.stdin:
         order = json.loads(line)

@@ -176,26 +176,26 @@ def damage(snapshot: Path, kind: str) -> None:
         (file / "x").chmod(0o444)
 
 
-@pytest.mark.parametrize("way", ["build", "repair"])
-@pytest.mark.parametrize("kind", ["changed", "missing", "extra", "folder"])
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_what_is_damaged_is_put_right(system: str, kind: str, way: str) -> None:
+# Building anew is taking away and building, which the tests above show of every system; repairing is its own work.
+@pytest.mark.parametrize(("system", "way"), [("windows", "build"), *((system, "repair") for system in SYSTEMS)])
+def test_what_is_damaged_is_put_right(system: str, way: str) -> None:
     with pretended(system) as made:
         store, model = made.store, made.model
-        damage(made.snapshot, kind)
-        store.snapshots.forget(model.tree_digest)
-        assert store.snapshots.state(model) is SnapshotState.DAMAGED
-        # A linked file is the blob itself.
-        for data in CONTENTS.values():
-            if not store.blobs.is_whole(digest_of(data), len(data)):
-                store.blobs.discard(digest_of(data))
-                put(store, data)
+        for kind in ("changed", "missing", "extra", "folder"):
+            damage(made.snapshot, kind)
+            store.snapshots.forget(model.tree_digest)
+            assert store.snapshots.state(model) is SnapshotState.DAMAGED, kind
+            # A linked file is the blob itself.
+            for data in CONTENTS.values():
+                if not store.blobs.is_whole(digest_of(data), len(data)):
+                    store.blobs.discard(digest_of(data))
+                    put(store, data)
 
-        getattr(store.snapshots, way)(model, store.blobs.path)
+            getattr(store.snapshots, way)(model, store.blobs.path)
 
-        assert made.contents() == CONTENTS
-        assert store.snapshots.inspect(model, full=True) == []
-        assert list(store.blobs.partial_folder.iterdir()) == []
+            assert made.contents() == CONTENTS, kind
+            assert store.snapshots.inspect(model, full=True) == [], kind
+            assert list(store.blobs.partial_folder.iterdir()) == [], kind
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -347,11 +347,11 @@ def test_eight_processes_lose_nothing(registry, file):
     code = """
         import sys
         from dataclasses import replace
-        from tests.core.test_entries import ENTRY
         from vcm import ModelRegistry, ModelStatus
         registry, name = ModelRegistry(sys.argv[1]), sys.argv[2]
+        other = replace(registry.get_model("shared"), metadata={})
         for number in range(10):
-            assert registry.add_model(replace(ENTRY, model_id=f"{name}-{number}"))
+            assert registry.add_model(replace(other, model_id=f"{name}-{number}"))
             assert registry.update_model_status("shared", ModelStatus.AVAILABLE, {f"{name}-{number}": True})
         """
     workers = [run_python(code, file, name) for name in "abcdefgh"]
@@ -387,13 +387,14 @@ def test_a_killed_writer_leaves_a_whole_file_and_no_lock(registry, file):
     code = """
         import itertools, sys
         from dataclasses import replace
-        from tests.core.test_entries import ENTRY
         from vcm import ModelRegistry
         registry = ModelRegistry(sys.argv[1])
+        first = registry.get_model("first")
         print("on", flush=True)
         for number in itertools.count():
-            registry.put_model(replace(ENTRY, model_id=f"m{number % 50}", version=f"{number}"))
+            registry.put_model(replace(first, model_id=f"m{number % 50}", version=f"{number}"))
         """
+    registry.add_model(entry(model_id="first"))
     for wait in (0.0, 0.003, 0.01, 0.02, 0.05):
         worker = run_python(code, file)
         assert worker.stdout is not None
