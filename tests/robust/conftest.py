@@ -61,7 +61,7 @@ def zoo(
         "acme/shards": {"config.json": b'{"shards": 6}\n', "README.md": b"# Shards\n", **shards},
         "acme/many": {
             "config.json": b'{"many": 1}\n',
-            **{f"{number % 5}/{number}.safetensors": noise(f"many {number}", 500 + number) for number in range(40)},
+            **{f"{number % 5}/{number}.safetensors": noise(f"many {number}", 500 + number) for number in range(15)},
             **dict(list(shards.items())[:3]),
         },
     }

@@ -170,7 +170,7 @@ def test_without_locks_it_is_slower_and_never_wrong(rounds, locked, start, zoo, 
     for _ in range(rounds):
         shutil.rmtree(cache, ignore_errors=True)
         hub.clear_requests()
-        processes = [start("--project", locked[number % 4], "sync", "--locked", locks=False) for number in range(8)]
+        processes = [start("--project", folder, "sync", "--locked", locks=False) for folder in locked]
         assert_all_well(processes, cache)
         assert set(asked_from(hub)) == set(zoo.keys.values())
 
