@@ -157,13 +157,13 @@ def test_prune_beside_syncs_takes_nothing_from_them(hub, session, store, tmp_pat
 
 
 def test_prune_beside_commands(hub, vcm_process, cache, tmp_path, vcm):
-    """Eight first syncs, in processes of their own, beside one that prunes all the time."""
+    """Four first syncs, in processes of their own, beside one that prunes all the time."""
     hub.add_repo("acme/a", {"model.safetensors": b"weights" * 5000, "config.json": b"{}", "notes.txt": b"x"})
     stop = tmp_path / "stop"
     cache.mkdir()  # in a store that has just come to be, prune spares what is young, which nothing is for this one
     pruning = subprocess.Popen([sys.executable, "-c", PRUNE, cache, stop], stdout=subprocess.PIPE, text=True)
     try:
-        for number in range(4):
+        for number in range(2):
             folders = [tmp_path / f"p{number}-{each}" for each in range(2)]
             for folder in folders:
                 folder.mkdir()
