@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -45,6 +47,21 @@ TOKEN = "hf_simulatedTokenOfTheTests"
 _HOMES = {"HF_HOME": "hf-home", "VCM_CACHE_DIR": "cache", "XDG_CONFIG_HOME": "config", "DOCKER_CONFIG": "docker"}
 """The user's folders of a test, by the variable that names each."""
 _homes = count()
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Where several processes run the whole suite, each compiles a share of it first, and finds the others' compiled.
+
+    Together they would compile every file as often as there are processes, which takes longer than most tests.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args != session.config.getini("testpaths"):
+        return
+    root, number = session.config.rootpath, int(worker["workerid"].removeprefix("gw"))
+    for path in sorted(root.glob("tests/**/test_*.py"))[number :: worker["workercount"]]:
+        # What cannot be imported, or asks to be skipped, is told when it is collected.
+        with suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
 
 
 @dataclass(frozen=True)
