@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from vcm.testing import Fault
+from vcm.store.project import Project
+from vcm.testing import Fault, Unfetched
 
 if sys.platform == "win32":
     pytest.skip("signals are another matter there", allow_module_level=True)
@@ -30,6 +31,8 @@ COMMIT = "1234567890" * 4
 LARGE = bytes(range(256)) * 8192
 HALF = len(LARGE) // 2
 STOPPED = "interrupted; what was downloaded is kept for the next run\n"
+SOON = 5.0
+"""Seconds: a process ends within one, a machine may stand still for some, and what it waits for takes a minute."""
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_a_download_is_interrupted_and_goes_on(arguments, large, vcm_process, vc
     assert (code, out) == (130, "")
     named = "fetching large/model.safetensors, 2.1 MB\n" if "-vv" in arguments else ""
     assert err == "fetching 1 file, 2.1 MB\n" + named + STOPPED
-    assert seconds < 1.5
+    assert seconds < SOON
     assert partial_size(cache) == HALF
     assert not (cache / "snapshots").exists()
     assert_store_is_whole()
@@ -103,7 +106,7 @@ def test_locking_is_interrupted(path, large, vcm_process, vcm, hub, project, cac
     time.sleep(0.2)
     code, out, err, seconds = interrupt(process)
     assert (code, out, err) == (130, "", STOPPED)
-    assert seconds < 1.5
+    assert seconds < SOON
     assert sorted(each.name for each in project.iterdir()) == ["models.toml"]
     assert partial_size(cache) <= 1
     hub.clear_faults()
@@ -113,13 +116,11 @@ def test_locking_is_interrupted(path, large, vcm_process, vcm, hub, project, cac
 def test_a_wait_for_the_next_try_is_interrupted(large, vcm_process, hub):
     hub.fail(Fault(origin="cdn", status=503, headers={"Retry-After": "300"}, times=None))
     process = vcm_process("sync")
-    wait_for(lambda: any(request.origin == "cdn" for request in hub.requests), process)
-    time.sleep(0.2)
+    told = [process.stderr.readline() for _ in range(2)]
     code, _, err, seconds = interrupt(process)
-    assert code == 130
-    assert err.endswith(STOPPED)
-    assert "next try in 300 s\n" in err
-    assert seconds < 1.5
+    assert (code, err) == (130, STOPPED)
+    assert told[1].endswith("next try in 300 s\n")
+    assert seconds < SOON
 
 
 def test_a_wait_for_another_process_is_interrupted(large, vcm_process, vcm, hub, cache):
@@ -132,7 +133,7 @@ def test_a_wait_for_another_process_is_interrupted(large, vcm_process, vcm, hub,
         time.sleep(0.3)
         code, _, err, seconds = interrupt(second)
         assert (code, err.endswith(STOPPED)) == (130, True)
-        assert seconds < 1.5
+        assert seconds < SOON
     finally:
         first.kill()
         first.communicate()
@@ -230,7 +231,7 @@ def test_a_process_that_is_told_to_end(large, vcm_process, vcm, hub, cache):
     process = vcm_process("sync")
     wait_for(lambda: partial_size(cache) == HALF, process)
     process.terminate()
-    out, err = process.communicate(timeout=1)
+    out, err = process.communicate(timeout=SOON)
     assert (process.returncode, out, err) == (143, "", "fetching 1 file, 2.1 MB\n" + STOPPED)
     # Nobody holds what it held.
     assert json.loads(vcm("sync", "--json").out)["bytes_fetched"] == len(LARGE) - HALF
@@ -355,7 +356,7 @@ def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatc
         process.send_signal(ending)
         started = time.monotonic()
         _, err = process.communicate(timeout=10)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < SOON
         assert "Traceback" not in err
         # Killed by the signal itself only where Python is shutting down, and has no handlers any more.
         code = 128 + ending if process.returncode == -ending else process.returncode
@@ -368,15 +369,21 @@ def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatc
     assert vcm("verify").code == 0
 
 
-def test_verifying_is_interrupted(hub, manifest, vcm, vcm_process):
-    hub.add_repo("acme/zeros", {"model.safetensors": bytes(128_000_000)})
+def test_verifying_is_interrupted(hub, manifest, vcm, vcm_process, project, cache):
+    size = 1 << 34  # 17 GB that take no room, and more time than it takes to look
+    hub.add_repo("acme/zeros", {"model.safetensors": Unfetched(size=size, sha256="0" * 64)})
     manifest('[models.zeros]\nrepo = "acme/zeros"\n')
-    assert vcm("sync").code == 0
+    assert vcm("lock").code == 0
+    (model,) = Project(project).required_lock().models
+    snapshot = cache / "snapshots" / model.tree_digest
+    snapshot.mkdir(parents=True)
+    with (snapshot / "model.safetensors").open("wb") as stream:
+        stream.truncate(size)
     process = vcm_process("verify")
-    assert process.stderr.readline() == "verifying 1 model, 128.0 MB\n"
+    assert process.stderr.readline() == "verifying 1 model, 17.2 GB\n"
     code, out, err, seconds = interrupt(process)
     assert (code, out, err.splitlines()[-1]) == (130, "", "interrupted")  # there is nothing to be kept
-    assert seconds < 1.0
+    assert seconds < SOON
 
 
 UNHEEDING = """
@@ -416,7 +423,7 @@ def test_what_does_not_heed_it_ends_all_the_same(ignored):
         process.terminate()
     started = time.monotonic()
     out, _ = process.communicate(timeout=10)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < SOON
     assert (process.returncode, out) == (143 if ignored else 130, "once\n")
 
 
