@@ -312,6 +312,17 @@ def oid_of(data: bytes) -> str:
 
 
 def closed_port() -> int:
-    """A port of this machine at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port of this machine at which nobody listens, and which no other test is given.
+
+    A server that reuses addresses, as all do, may be started there.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port = int(held.getsockname()[1])
+    if sys.platform == "linux":
+        # Until this process ends: bound and not listening it refuses whoever connects. Elsewhere also the server.
+        held.detach()
+    else:
+        held.close()
+    return port

@@ -502,7 +502,7 @@ def test_what_nobody_foresaw_reaches_the_caller(gpt2, downloader, monkeypatch):
 
 @pytest.fixture
 def slow(hub: HubSimulator, gpt2: SimulatedRepo) -> Iterator[HubSimulator]:
-    """A hub that stops in the middle of the weights, until faults are cleared or one second is over."""
+    """A hub that stops in the middle of the weights, for a second."""
     hub.fail(Fault(origin="cdn", stall_after=1_500_000, delay=1, times=1))
     yield hub
     hub.clear_faults()
@@ -544,15 +544,16 @@ def test_progress_and_status_while_it_goes_on(slow, downloader, registry):
 
 
 def test_the_event_loop_is_not_kept_waiting(slow, downloader):
-    async def main() -> float:
+    async def main() -> int:
         task = asyncio.create_task(downloader.download_model_hf("gpt2", ModelType.OTHER))
-        longest, last = 0.0, monotonic()
+        turns = 0
         while not task.done():
             await asyncio.sleep(0.001)
-            longest, last = max(longest, monotonic() - last), monotonic()
-        return longest
+            turns += 1
+        return turns
 
-    assert asyncio.run(main()) < 1
+    # Hundreds in the second of the stall; a few, if the loop had to wait for it.
+    assert asyncio.run(main()) > 20
 
 
 @pytest.mark.parametrize("how", ["cancel_download", "another thread", "task"])
@@ -649,7 +650,7 @@ def test_two_revisions_of_one_model_come_one_after_the_other(hub, downloader: Mo
 def test_no_more_at_once_than_were_allowed(hub, downloader, registry):
     for number in range(4):
         hub.add_repo(f"acme/m{number}", {"model.safetensors": WEIGHTS[number:]})
-    hub.fail(Fault(origin="cdn", stall_after=1000, delay=0.3, times=None))
+    hub.fail(Fault(origin="cdn", stall_after=1000, delay=0.8, times=None))
     names = [f"acme/m{number}" for number in range(4)]
 
     async def main() -> None:

@@ -401,7 +401,7 @@ def test_ctrl_c(kinds, film, manifest, vcm_process, project):
         import pathlib, time
         def look(self, frame):
             pathlib.Path("looking").touch()
-            time.sleep(30)
+            time.sleep(60)
         return type("Slow", (FrameDetector,), {"look": look})()
         """
     )
@@ -417,7 +417,7 @@ def test_ctrl_c(kinds, film, manifest, vcm_process, project):
     began = time.monotonic()
     out, err = process.communicate(timeout=10)
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert (process.returncode, out) == (130, "")
     assert err.endswith("\ninterrupted\n")
     assert {path.name for path in project.iterdir()} == {"film.mp4", "film.srt", "looking", "models.toml"}

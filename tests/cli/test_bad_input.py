@@ -577,7 +577,7 @@ def test_an_endless_redirect_is_left_alone(wants_frames, vcm_process, hub):
     hub.fail(Fault(path="*/resolve/*/config.json", endless=True))
     process = vcm_process("lock")
     try:
-        out, err = process.communicate(timeout=8)
+        out, err = process.communicate(timeout=30)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

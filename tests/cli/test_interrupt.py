@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from vcm.testing import Fault
+from vcm.store.project import Project
+from vcm.testing import Fault, Unfetched
 
 if sys.platform == "win32":
     pytest.skip("signals are another matter there", allow_module_level=True)
@@ -30,6 +31,8 @@ COMMIT = "1234567890" * 4
 LARGE = bytes(range(256)) * 8192
 HALF = len(LARGE) // 2
 STOPPED = "interrupted; what was downloaded is kept for the next run\n"
+SOON = 5.0
+"""Seconds: a process ends within one, a machine may stand still for some, and what it waits for takes a minute."""
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_a_download_is_interrupted_and_goes_on(arguments, large, vcm_process, vc
     assert (code, out) == (130, "")
     named = "fetching large/model.safetensors, 2.1 MB\n" if "-vv" in arguments else ""
     assert err == "fetching 1 file, 2.1 MB\n" + named + STOPPED
-    assert seconds < 1.5
+    assert seconds < SOON
     assert partial_size(cache) == HALF
     assert not (cache / "snapshots").exists()
     assert_store_is_whole()
@@ -103,7 +106,7 @@ def test_locking_is_interrupted(path, large, vcm_process, vcm, hub, project, cac
     time.sleep(0.2)
     code, out, err, seconds = interrupt(process)
     assert (code, out, err) == (130, "", STOPPED)
-    assert seconds < 1.5
+    assert seconds < SOON
     assert sorted(each.name for each in project.iterdir()) == ["models.toml"]
     assert partial_size(cache) <= 1
     hub.clear_faults()
@@ -113,13 +116,11 @@ def test_locking_is_interrupted(path, large, vcm_process, vcm, hub, project, cac
 def test_a_wait_for_the_next_try_is_interrupted(large, vcm_process, hub):
     hub.fail(Fault(origin="cdn", status=503, headers={"Retry-After": "300"}, times=None))
     process = vcm_process("sync")
-    wait_for(lambda: any(request.origin == "cdn" for request in hub.requests), process)
-    time.sleep(0.2)
+    told = [process.stderr.readline() for _ in range(2)]
     code, _, err, seconds = interrupt(process)
-    assert code == 130
-    assert err.endswith(STOPPED)
-    assert "next try in 300 s\n" in err
-    assert seconds < 1.5
+    assert (code, err) == (130, STOPPED)
+    assert told[1].endswith("next try in 300 s\n")
+    assert seconds < SOON
 
 
 def test_a_wait_for_another_process_is_interrupted(large, vcm_process, vcm, hub, cache):
@@ -132,7 +133,7 @@ def test_a_wait_for_another_process_is_interrupted(large, vcm_process, vcm, hub,
         time.sleep(0.3)
         code, _, err, seconds = interrupt(second)
         assert (code, err.endswith(STOPPED)) == (130, True)
-        assert seconds < 1.5
+        assert seconds < SOON
     finally:
         first.kill()
         first.communicate()
@@ -229,7 +230,7 @@ def test_a_process_that_is_told_to_end(large, vcm_process, vcm, hub, cache):
     process = vcm_process("sync")
     wait_for(lambda: partial_size(cache) == HALF, process)
     process.terminate()
-    out, err = process.communicate(timeout=1)
+    out, err = process.communicate(timeout=SOON)
     assert (process.returncode, out, err) == (143, "", "fetching 1 file, 2.1 MB\n" + STOPPED)
     # Nobody holds what it held.
     assert json.loads(vcm("sync", "--json").out)["bytes_fetched"] == len(LARGE) - HALF
@@ -254,7 +255,7 @@ run()
 """
 
 
-WHILE_A_CLASS_IS_MADE = """
+AS_ANOTHER_EXCEPTION = """
 import os, signal, sys
 from vcm.cli.interrupts import carried_through, end
 
@@ -262,27 +263,72 @@ class Attribute:
     def __set_name__(self, owner, name):
         os.kill(os.getpid(), signal.SIGINT)
 
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "_socket":
+            os.kill(os.getpid(), signal.SIGINT)
+
 def work():
-    type("Made", (), {"attribute": Attribute()})
+    try:
+        if expected == "RuntimeError":
+            type("Made", (), {"attribute": Attribute()})
+        else:
+            sys.meta_path.insert(0, Finder())
+            import _ssl
+    except Exception as error:
+        print(type(error).__name__)
+        raise
     return 0
+
+expected = sys.argv[1]
+end(carried_through(work))
+"""
+
+
+WHILE_IT_IS_TOLD = """
+import io, os, signal, sys
+from vcm.cli.interrupts import carried_through, end
+
+class Told(io.FileIO):
+    def write(self, data):
+        if b"interrupted" in data:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().write(data)
+
+def work():
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(Told(2, "w", closefd=False)), line_buffering=True)
+    os.kill(os.getpid(), signal.SIGINT)
 
 end(carried_through(work))
 """
 
 
-def test_interrupted_while_a_class_is_made():
+def test_interrupted_while_it_is_told():
     done = subprocess.run(
-        [sys.executable, "-c", WHILE_A_CLASS_IS_MADE],
+        [sys.executable, "-c", WHILE_IT_IS_TOLD],
         capture_output=True,
         text=True,
         check=False,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert (done.returncode, done.stderr) == (130, "")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("expected", ["RuntimeError", "ImportError"])
+def test_interrupted_where_python_makes_another_exception_of_it(expected):
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_EXCEPTION, expected],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert done.stdout == f"{expected}\n" or (sys.version_info >= (3, 12) and not done.stdout)
 
 
 WHERE_NOTHING_CAN_BE_RAISED = """
-import os, signal, sys, time, weakref
+import _thread, os, signal, sys, time, weakref
 from vcm.cli.interrupts import carried_through, end
 
 class Referred:
@@ -304,21 +350,30 @@ def work():
         print("put away")
 
 where = sys.argv[1]
+if len(sys.argv) > 2:
+    start = _thread.start_new_thread
+    def again(function, arguments):
+        # What was dropped is about to be repeated; the next signal comes while Python reports it.
+        if function.__name__ == "_repeat":
+            os.kill(os.getpid(), signal.SIGINT)
+        return start(function, arguments)
+    _thread.start_new_thread = again
 end(carried_through(work))
 """
 
 
+@pytest.mark.parametrize("more", [[], ["twice"]])
 @pytest.mark.parametrize("where", ["destructor", "callback"])
-def test_interrupted_where_nothing_can_be_raised(where):
+def test_interrupted_where_nothing_can_be_raised(where, more):
     """Python would report it as ignored, and go on."""
     done = subprocess.run(
-        [sys.executable, "-c", WHERE_NOTHING_CAN_BE_RAISED, where],
+        [sys.executable, "-c", WHERE_NOTHING_CAN_BE_RAISED, where, *more],
         capture_output=True,
         text=True,
         check=False,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "put away\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "put away\n", "interrupted\n")
 
 
 def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatch):
@@ -345,7 +400,7 @@ def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatc
         process.send_signal(ending)
         started = time.monotonic()
         _, err = process.communicate(timeout=10)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < SOON
         assert "Traceback" not in err
         # Killed by the signal itself only where Python is shutting down, and has no handlers any more.
         code = 128 + ending if process.returncode == -ending else process.returncode
@@ -358,15 +413,21 @@ def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatc
     assert vcm("verify").code == 0
 
 
-def test_verifying_is_interrupted(hub, manifest, vcm, vcm_process):
-    hub.add_repo("acme/zeros", {"model.safetensors": bytes(128_000_000)})
+def test_verifying_is_interrupted(hub, manifest, vcm, vcm_process, project, cache):
+    size = 1 << 34  # 17 GB that take no room, and more time than it takes to look
+    hub.add_repo("acme/zeros", {"model.safetensors": Unfetched(size=size, sha256="0" * 64)})
     manifest('[models.zeros]\nrepo = "acme/zeros"\n')
-    assert vcm("sync").code == 0
+    assert vcm("lock").code == 0
+    (model,) = Project(project).required_lock().models
+    snapshot = cache / "snapshots" / model.tree_digest
+    snapshot.mkdir(parents=True)
+    with (snapshot / "model.safetensors").open("wb") as stream:
+        stream.truncate(size)
     process = vcm_process("verify")
-    assert process.stderr.readline() == "verifying 1 model, 128.0 MB\n"
+    assert process.stderr.readline() == "verifying 1 model, 17.2 GB\n"
     code, out, err, seconds = interrupt(process)
     assert (code, out, err.splitlines()[-1]) == (130, "", "interrupted")  # there is nothing to be kept
-    assert seconds < 1.0
+    assert seconds < SOON
 
 
 UNHEEDING = """
@@ -406,7 +467,7 @@ def test_what_does_not_heed_it_ends_all_the_same(ignored):
         process.terminate()
     started = time.monotonic()
     out, _ = process.communicate(timeout=10)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < SOON
     assert (process.returncode, out) == (143 if ignored else 130, "once\n")
 
 
@@ -444,20 +505,32 @@ def test_the_terminal_is_left_clean(large, hub, cache, monkeypatch):
 
 
 IMPATIENT = """
-import runpy, sys
+import os, runpy, signal, sys, weakref
 
 class Impatient:
     def find_spec(self, name, path=None, target=None):
         if name.startswith("vcm.cli.") and name not in ("vcm.cli.app", "vcm.cli.output"):
-            raise KeyboardInterrupt
+            if how == "raised":
+                raise KeyboardInterrupt
+            referred = Impatient()
+            reference = weakref.ref(referred, lambda _: os.kill(os.getpid(), signal.SIGINT))
+            del referred
 
+how = sys.argv[1]
 sys.meta_path.insert(0, Impatient())
 sys.argv = ["vcm", "list"]
 runpy.run_module("vcm", run_name="__main__")
 """
 
 
-def test_an_interrupt_before_anything_began(project):
-    result = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True, timeout=20, check=False)
-    assert "Traceback" not in result.stderr
-    assert result.returncode == 130
+@pytest.mark.parametrize("how", ["raised", "where nothing can be raised"])
+def test_an_interrupt_before_anything_began(how, project):
+    result = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, how],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")

@@ -144,10 +144,10 @@ def test_pieces_of_one_thing(taken, present, missing):
 
 def test_a_thing_of_very_many_pieces():
     pieces = [f"M.mlpackage/{number}" for number in range(20_000)]
-    begun = time.monotonic()
+    begun = time.process_time()
     assert found(pieces) == []
     assert len(found(pieces[:1], pieces)) == 1000
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 # --- configurations ---------------------------------------------------------------------------------------------------
@@ -475,13 +475,13 @@ def test_nesting_that_json_still_reads_is_walked():
 
 
 def test_sets_of_a_million_shards_take_no_time():
-    begun = time.perf_counter()
+    begun = time.process_time()
     taken = [f"m{number}-00001-of-999999.safetensors" for number in range(2000)]
     modules = [{"path": "x"}] * 100_000
     present = [f"x/{number}.txt" for number in range(2000)]
     assert len(found([*taken, "modules.json"], present, contents={"modules.json": modules})) == 1000
     # This is no measurement: without bounds it would be 10^11 steps.
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 names = st.sampled_from(

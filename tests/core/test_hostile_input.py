@@ -78,10 +78,10 @@ def test_the_line_is_the_right_one_among_comments_and_odd_line_ends() -> None:
 
 
 def test_looking_for_the_line_takes_no_time() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert refusal('[cache]\ndir = """\n[' + " " * 50_000 + '\n"""\nx = 1').startswith("models.toml:5:")
     # Backtracking took minutes; this is no measurement.
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize(

@@ -144,10 +144,10 @@ def test_what_is_written_is_read_again(cues: list[Cue]) -> None:
 def test_a_large_file_takes_no_more_than_its_length(unit: str) -> None:
     def seconds(size: int) -> float:
         data = (unit * (size // len(unit))).encode()
-        start = time.perf_counter()
+        start = time.process_time()
         with contextlib.suppress(VideoError):
             read_subtitles(data, "x.srt")
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(1000)
     assert seconds(1_000_000) < 40 * max(seconds(100_000), 0.01)

@@ -356,9 +356,9 @@ def _doubling(kind: str) -> str:
     ],
 )  # fmt: skip
 def test_a_bomb_does_not_go_off(text: str, message: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert refused(text)[0] == message
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 WORDS = (

@@ -145,12 +145,12 @@ def test_mistakes(text: str, message: str, hint: str) -> None:
 def test_aliases_of_aliases_end() -> None:
     lines = ["detectors:", "- type: a", "  name: b", "  x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"  x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 12)]
-    began = time.monotonic()
+    began = time.process_time()
     message, hint = refused("\n".join(lines))
     assert message.endswith("these are more than 10000 values")
     assert message.startswith("config.yaml:7: detectors[0].x3[")
     assert hint == "write less, or fewer aliases"
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_nesting_ends() -> None:

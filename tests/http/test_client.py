@@ -350,13 +350,13 @@ def test_an_answer_that_nobody_reads_leaves_its_connection_for_the_next_request(
 def test_who_is_called_off_does_not_wait_for_the_rest_of_an_answer(connect, loopback, http_answer):
     def answer(connection, _):
         connection.sendall(http_answer(headers={"Content-Length": "100"}, body=b"x" * 40, length=False))
-        server.stopping.wait(5)
+        server.stopping.wait(60)
 
     server = loopback(answer)
     began = monotonic()
     with pytest.raises(KeyboardInterrupt), connect(server.url).http.request("GET", f"{server.url}/x"):
         raise KeyboardInterrupt
-    assert monotonic() - began < 2
+    assert monotonic() - began < 20
 
 
 # Failures of the way
@@ -467,7 +467,7 @@ def test_a_compressed_body_of_nothing(connect, loopback, http_answer):
 
 def test_a_server_that_says_nothing(connect, loopback):
     done = Event()
-    server = loopback(lambda *_: done.wait(5))
+    server = loopback(lambda *_: done.wait(60))
     with pytest.raises(NetworkFaultError) as caught:
         read(connect(server.url, read_seconds=0.1).http, f"{server.url}/x?Signature=s")
     done.set()
@@ -507,7 +507,7 @@ def test_what_stands_around_a_body_has_an_end(connect, loopback, monkeypatch, an
     started = monotonic()
     with pytest.raises(NetworkFaultError) as caught:
         read(connect(server.url).http, f"{server.url}/x?Signature=s")
-    assert monotonic() - started < 3
+    assert monotonic() - started < 20
     assert str(caught.value).startswith(f"127.0.0.1:{server.port}: ")
     assert str(caught.value).endswith("its headers have no end")
 
@@ -534,7 +534,7 @@ def test_a_head_that_comes_byte_by_byte_is_read(connect, loopback, http_answer):
 def test_a_server_that_falls_silent(connect, loopback, http_answer):
     def answer(connection, _):
         connection.sendall(http_answer(headers={"Content-Length": "100"}, body=b"x" * 40, length=False))
-        server.stopping.wait(5)
+        server.stopping.wait(60)
 
     server = loopback(answer)
     with pytest.raises(NetworkFaultError) as caught:

@@ -199,11 +199,11 @@ def test_calling_off_keeps_a_beginning_without_gaps(hub, fetching, wanted):
 
 
 def test_a_piece_that_stalls_holds_up_nobody_for_ever(hub, fetching, wanted):
-    hub.fail(Fault(origin="cdn", skip=4, stall_after=10, delay=5))
+    hub.fail(Fault(origin="cdn", skip=4, stall_after=10, delay=60))
     made = fetching(read_seconds=0.4)
     started = time.monotonic()
     made.transfer.fetch(wanted)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 30
     assert_whole(made)
 
 

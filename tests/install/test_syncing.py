@@ -162,10 +162,10 @@ def test_files_come_at_the_same_time(hub, session, read_manifest, install):
     hub.add_repo("acme/many", {f"{number}.safetensors": weights(str(number)) for number in range(16)})
     models = session().resolve(read_manifest('[models.m]\nrepo = "acme/many"'), None).after.models
     hub.clear_requests()
-    hub.fail(Fault(delay=0.05, times=None))
+    hub.fail(Fault(delay=0.15, times=None))
     started = time.monotonic()
     assert install(models)["m"].status == "installed"
-    assert time.monotonic() - started < 0.6 * 0.05 * len(hub.requests)
+    assert time.monotonic() - started < 0.8 * 0.15 * len(hub.requests)
 
 
 # Failures
@@ -451,9 +451,9 @@ def test_calling_off_keeps_the_bytes_and_the_next_run_goes_on(hub, cache, sessio
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         install(locked, within=within)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert within.reporter.ends == 1
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not any(path.suffix != ".lock" for path in (cache / "partial").iterdir()):
         assert time.monotonic() < deadline
     assert not (cache / "snapshots").exists()
@@ -472,7 +472,7 @@ def test_calling_off_does_not_wait_for_a_silent_server(hub, session, locked, ins
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         install(locked, within=within)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     hub.stop()
 
 

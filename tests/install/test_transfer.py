@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -434,11 +435,11 @@ def test_a_signed_address_that_expired_is_asked_for_anew(hub, fetching, wanted):
     assert made.notes.waits == [(2.0, "the signed download address was refused")]
 
 
-def test_a_download_goes_on_after_its_address_expired(hub, fetching, wanted):
-    hub.signed_url_seconds = 0.2
+def test_a_download_goes_on_after_its_address_expired(hub, fetching, wanted, monkeypatch):
     hub.fail(cdn(cut_after=1000))
     made = fetching()
-    made.before_wait.append(lambda: time.sleep(0.25))
+    later = SimpleNamespace(time=lambda: time.time() + hub.signed_url_seconds + 1)
+    made.before_wait.append(lambda: monkeypatch.setattr("vcm.testing.cdn.time", later))
     made.transfer.fetch(wanted)
     assert_whole(made, wanted)
     signed = [request.path for request in hub.requests if request.origin == "cdn"]
@@ -528,11 +529,11 @@ def test_a_busy_server_says_how_long_to_wait(hub, fetching, wanted):
 
 
 def test_a_server_that_falls_silent(hub, fetching, wanted):
-    hub.fail(cdn(stall_after=1000, delay=3))
-    made = fetching(read_seconds=0.3)
+    hub.fail(cdn(stall_after=1000, delay=60))
+    made = fetching(read_seconds=1.0)
     started = time.monotonic()
     made.transfer.fetch(wanted)
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 30
     assert ranges(hub) == [None, "bytes=1000-"]
     assert made.notes.waits[0][1].endswith("the answer broke off: no byte came for too long")
     assert_whole(made, wanted)

@@ -438,7 +438,7 @@ def test_twenty_files_and_a_dead_mirror(hub, sync):
     dead = nobody()
     began = time.monotonic()
     run = sync(dead, of=model)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     run.assert_installed(*files.values())
     host = urlsplit(dead.url).netloc
     assert run.notices == [f"mirror dead is not asked any more in this run: {host}: connection refused"]

@@ -264,14 +264,15 @@ def test_a_helper_may_have_none(config, helper, script):
     ],
 )
 def test_a_helper_that_fails_is_named(config, helper, monkeypatch, script, message):
-    monkeypatch.setattr(credential_helper, "SECONDS", 0.3)
+    # Only who does not answer is not waited for: others may start slowly.
+    monkeypatch.setattr(credential_helper, "SECONDS", 0.3 if "sleep" in script else 60.0)
     asked = helper("tests", script)
     keyring = config({"credHelpers": {HOST: "tests"}})
     began = time.monotonic()
     hint = f"to see what it says, run: echo {HOST} | docker-credential-tests get"
     assert problem(keyring) == (message, hint)
     assert problem(keyring, "m/other") == problem(keyring) == (message, hint)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert asked.read_text() == f"get {HOST}\n" * 2
 
 

@@ -61,21 +61,18 @@ class Served:
             connection.close()
 
     def say(self, data: bytes) -> bytes:
-        """All that comes back for some bytes, until the connection is closed or nothing comes for a while."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+        """All that comes back for some bytes, until the connection is closed."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             connection.sendall(data)
             answer = b""
-            try:
-                while piece := connection.recv(65536):
-                    answer += piece
-            except TimeoutError:
-                pass
+            while piece := connection.recv(65536):
+                answer += piece
             return answer
 
     def stop(self) -> None:
         """Stop it."""
         self.server.close()
-        self._thread.join(5)
+        self._thread.join(20)
         assert not self._thread.is_alive()
 
 

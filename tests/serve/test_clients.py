@@ -51,7 +51,7 @@ def ended(process: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str
     """End a server; its exit code, what it said, and the seconds it took."""
     process.send_signal(how)
     began = time.monotonic()
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     return process.returncode, err, time.monotonic() - began
 
 
@@ -69,7 +69,7 @@ def test_the_command(serve: Serve, cache: Path, how: signal.Signals, code: int) 
         )
         assert connection.recv(8) == b"HTTP/1.1"
         found, err, seconds = ended(process, how)
-    assert (found, seconds < 1.5) == (code, True)
+    assert (found, seconds < 5) == (code, True)
     assert err == (
         f"serving 1 model of {cache}, 1.1 MB; Ctrl-C ends it\n"
         f"  any client of the Hub: HF_ENDPOINT={url}\n"

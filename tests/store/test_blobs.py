@@ -145,7 +145,7 @@ def test_a_wait_ends_when_it_is_called_off(blobs):
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt), blobs.exclusive(DIGEST, cancelled):
             pass
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 20
 
 
 def test_after_a_failure_the_next_may_work(blobs):

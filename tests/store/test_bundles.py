@@ -230,10 +230,10 @@ def test_members_are_counted(opened, monkeypatch):
 
 @pytest.mark.parametrize("text", [b"2 " * (1 << 19), b"7 a=bc\n" * 150_000, b"1 " + b"a" * ((1 << 20) - 2)])
 def test_what_stands_before_a_header_is_read_once(text, opened):
-    started = time.monotonic()
+    started = time.process_time()
     bundle = opened(member("././@PaxHeader", text[: 1 << 20], tarfile.XHDTYPE) + member(BLOB, DATA) + END)
     assert bundle.members.keys() == {SHA}
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_what_is_no_file_is_refused(tmp_path):

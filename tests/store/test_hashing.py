@@ -177,8 +177,8 @@ def test_it_ends_at_once_when_it_is_called_off(how, tmp_path, monkeypatch):
     before = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         Hasher().digests(jobs, notes, cancelled)
-    assert time.monotonic() - before < 3
-    deadline = time.monotonic() + 5
+    assert time.monotonic() - before < 10
+    deadline = time.monotonic() + 20
     while any(thread.name.startswith("vcm-hash") for thread in threading.enumerate()):
         assert time.monotonic() < deadline, "the other threads stop, too"
         time.sleep(0.01)
