@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.mirrors.conftest import DATA
+from tests.mirrors.conftest import DATA, DIGEST, mirror_at
+from vcm.core.mirrors import Mirror
+from vcm.errors import DiskSpaceError
 
 TEXT = '[models.m]\nrepo = "acme/m"\n'
 NO_ORIGIN = "[origin]\nfallback = false\n"
@@ -130,3 +133,48 @@ def test_a_repair_asks_mirrors_too(hub, rack, project_with, vcm, cache):
     assert done.code == 0, done.err
     assert "(300.0 kB from rack)" in done.out
     assert hub.requests == []
+
+
+# A disk with less room than the model has bytes
+
+
+def folder_mirror(folder: Path, *, mode: int = 0o444) -> Mirror:
+    """Another store that has the model's one file."""
+    blob = folder / "blobs" / "sha256" / DIGEST
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(DATA)
+    blob.chmod(mode)
+    return mirror_at("nfs", folder.as_uri())
+
+
+def test_what_is_shared_with_a_folder_needs_no_room(hub, sync, tmpfs):
+    full = tmpfs("size=400k")
+    mirror = folder_mirror(full / "other")
+    for options in ({}, {"fallback": False}, {"offline": True}):
+        run = sync(mirror, folder=full / f"cache{len(options)}", **options)
+        run.assert_installed()
+    assert (full / "cache0" / "blobs" / "sha256" / DIGEST).stat().st_nlink > 2
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+def test_what_is_copied_out_of_a_folder_needs_room(hub, sync, tmpfs, tmp_path, place):
+    full = tmpfs("size=400k")
+    if place == "here":
+        # Whoever may write into it would write into the store.
+        mirror = folder_mirror(full / "other", mode=0o644)
+    else:
+        mirror = folder_mirror(tmp_path / "other")
+        (full / "ballast").write_bytes(bytes(300_000))
+    with pytest.raises(DiskSpaceError, match=r"300\.0 kB are still to fetch, which needs 300\.0 kB free in"):
+        sync(mirror, folder=full / "cache")
+
+
+def test_whom_a_network_lies_before_may_need_room(hub, rack, racks, sync, tmpfs, tmp_path):
+    full = tmpfs("size=400k")
+    mirror = folder_mirror(full / "other")
+    missing = mirror_at("away", (tmp_path / "away").as_uri())
+    with pytest.raises(DiskSpaceError):
+        sync(rack.mirror(), mirror, folder=full / "cache")
+    assert rack.ranges() == []
+    sync(missing, mirror, folder=full / "cache").assert_installed()

@@ -62,6 +62,13 @@ class Local(Place, Protocol):
             OSError: the store cannot be written.
         """
 
+    def takes_no_room(self, blobs: BlobStore) -> bool:
+        """Whether ``take`` will make the file and the blob one, as far as one can tell before.
+
+        Raises:
+            RegistryError: as from ``take``; no byte is read for it.
+        """
+
 
 class Source(Protocol):
     """A mirror."""

@@ -105,12 +105,12 @@ class Installer:
         self._deltas = nearby.deltas
         # What becomes one file with another takes no room. What turns out to be something else is fetched after all.
         unlinked = [file for file in plan.to_fetch if not nearby.takes_no_room(found.get(file.sha256))]
-        check_space(unlinked, self._store, headroom)
+        self._check_space(unlinked, headroom, {key: each for key, each in sources_of(plan).items() if key not in found})
         here = Taker(self._store, nearby, self._reporter, self._cancelled).take(plan, found)
         missing = [sources for sha256, sources in sources_of(plan).items() if sha256 not in here]
         if missing and self._fetcher is not None:
             files = [sources[0][1] for sources in missing]
-            check_space(files, self._store, headroom)
+            self._check_space(files, headroom, {sources[0][1].sha256: sources for sources in missing})
             self._reporter.started(f"fetching {counted(len(files), 'file')}", sum(file.size for file in files))
         try:
             with (
@@ -124,6 +124,30 @@ class Installer:
         if missing and self._fetcher is not None:
             self._fetcher().tell_failing_mirrors()
         return answers
+
+    def _check_space(self, files: Iterable[LockedFile], headroom: float, sources: Mapping[str, Sources]) -> None:
+        """Refuse to begin what the disk cannot hold; what a mirror shares with the store takes no room.
+
+        Args:
+            files: what is still to come.
+            headroom: free space must be this many times their size.
+            sources: by SHA-256, those of them that a mirror may be asked for.
+        """
+        try:
+            check_space(files, self._store, headroom)
+        except DiskSpaceError:
+            # Only now, because it looks at every file in those folders.
+            unshared = [file for file in files if not self._is_shared(sources.get(file.sha256))]
+            check_space(unshared, self._store, headroom)
+
+    def _is_shared(self, sources: Sources | None) -> bool:
+        if sources is None or self._fetcher is None:
+            return False
+        try:
+            return self._fetcher().takes_no_room(sources)
+        except VcmError:
+            # Why nobody can be asked is told with each file.
+            return False
 
     def _submit(
         self, missing: Iterable[Sources], large: ThreadPoolExecutor, small: ThreadPoolExecutor
