@@ -96,7 +96,7 @@ else:
     import fcntl
 
     def try_lock(path: Path, *, inheritable: bool = False) -> Release | None:
-        """Lock a file, which is made where it is missing; None where another holds it.
+        """Lock a file, which is made where it is missing, for all whom the umask lets in; None where another holds it.
 
         Who holds it may remove the file. A tenth of what the package filelock takes, which matters with many small
         files.
@@ -112,7 +112,7 @@ else:
             NoLocksError: there are no locks on this file system.
             OSError: the file cannot be made or opened.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
