@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -127,3 +127,37 @@ else:
             return None
         os.set_inheritable(descriptor, inheritable)
         return lambda: os.close(descriptor)
+
+
+def make_held(path: Path) -> Release:
+    """Make a file that ``remove_abandoned`` leaves alone, until it is given back.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if sys.platform == "win32":
+        # A file that is open there is removed by nobody.
+        path.touch(exist_ok=False)
+        return unlocked
+    try:
+        while (release := try_lock(path)) is None:
+            # It was taken for abandoned before it was locked.
+            pass
+    except NoLocksError:
+        return unlocked
+    return release
+
+
+def remove_abandoned(paths: Sequence[Path]) -> None:
+    """Remove files of one folder that killed processes had made with ``make_held``; none where locks do nothing."""
+    with suppress(OSError):
+        if sys.platform != "win32" and not (paths and locks_work(paths[0].parent)):
+            return
+    for path in paths:
+        with suppress(OSError):
+            release = unlocked if sys.platform == "win32" else try_lock(path)
+            if release is not None:
+                try:
+                    path.unlink()
+                finally:
+                    release()
