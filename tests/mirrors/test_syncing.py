@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.mirrors.conftest import DATA, DIGEST, mirror_at
+from tests.mirrors.conftest import DATA, DIGEST, locked, mirror_at
 from vcm.core.mirrors import Mirror
 from vcm.errors import DiskSpaceError
+from vcm.testing import Fault
 
 TEXT = '[models.m]\nrepo = "acme/m"\n'
 NO_ORIGIN = "[origin]\nfallback = false\n"
@@ -178,3 +180,48 @@ def test_whom_a_network_lies_before_may_need_room(hub, rack, racks, sync, tmpfs,
         sync(rack.mirror(), mirror, folder=full / "cache")
     assert rack.ranges() == []
     sync(missing, mirror, folder=full / "cache").assert_installed()
+
+
+# Several errors at once
+
+
+TWO = '[models.a]\nrepo = "acme/a"\n[models.b]\nrepo = "acme/b"\n'
+
+
+def test_of_several_errors_each_is_told_and_the_gravest_counts(hub, manifest, vcm):
+    for name in "ab":
+        hub.add_repo(f"acme/{name}", {"model.safetensors": name.encode() * 100})
+    manifest(TWO)
+    assert vcm("lock").code == 0
+    hub.fail(Fault(path="/acme/a/resolve/*", origin="hub", status=403, times=None))
+    hub.fail(Fault(path="*", origin="cdn", corrupt=True, times=None))
+    done = vcm("-q", "sync")
+    assert done.code == 4, "wrong bytes matter more than who may not read"
+    lines = done.err.splitlines()
+    assert [line.partition("/")[0] for line in lines[::2]] == ["error: a", "error: b"]
+    assert lines[1] == "hint: set HF_TOKEN to a token that may read it"
+    assert lines[3].startswith("hint: ")
+    assert lines[3] != lines[1]
+    document = json.loads(vcm("sync", "--json").out)
+    assert [each["error"]["code"] for each in document["models"]] == ["AUTHENTICATION_ERROR", "CHECKSUM_MISMATCH"]
+    assert document["error"] == document["models"][1]["error"]
+
+
+def test_of_several_models_that_cannot_be_locked_each_is_told(hub, manifest, vcm):
+    hub.add_repo("acme/b", {"model.bin": b"pickled"})
+    manifest(TWO)
+    done = vcm("lock", "--json")
+    document = json.loads(done.out)
+    assert done.code == 3
+    assert [(each["model"], each["code"]) for each in document["errors"]] == [("a", "NOT_FOUND"), ("b", "CONFIG_ERROR")]
+    assert document["error"] == document["errors"][0]
+    assert done.err.count("hint: ") == 2
+
+
+def test_of_one_models_files_the_gravest_error_is_told(hub, sync):
+    files = {"a.json": b"{}", "b.json": b"[]", "c.safetensors": b"c" * 100}
+    model = locked(hub.add_repo("acme/two", files).head(), files)
+    model = replace(model, repo="acme/two")
+    hub.fail(Fault(path="*/a.json", status=403, times=None))
+    hub.fail(Fault(path="*", origin="cdn", corrupt=True, times=None))
+    assert sync(of=model).result.error.error_code == "CHECKSUM_MISMATCH"

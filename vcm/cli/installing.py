@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vcm.cli import output
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
-from vcm.errors import DiskSpaceError
+from vcm.errors import DiskSpaceError, gravest
 from vcm.install.syncing import Synced, check_space
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def carry_out(
     else:
         output.print_sync(answers, asked_hub=asked_hub, seconds=seconds)
     _print_failures(answers, optional)
-    return errors[0].exit_code if errors else 0
+    return gravest(errors).exit_code if errors else 0
 
 
 def _say_what_is_missing(answers: Sequence[Synced], session: Session, headroom: float) -> None:

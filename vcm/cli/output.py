@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from vcm.cli.context import options
 from vcm.core.plan import Origin
 from vcm.core.wording import byte_count, counted, listed, short_commit
+from vcm.errors import gravest
 
 if TYPE_CHECKING:
     from vcm.core.differences import ModelDifference
@@ -33,8 +34,8 @@ MARKS = {"added": "+", "changed": "~", "removed": "-"}
 
 
 def print_json(document: Mapping[str, Any], errors: Sequence[VcmError] = ()) -> None:
-    """One JSON document on standard output, with the first of the errors."""
-    failure = {"error": error_document(errors[0])} if errors else {}
+    """One JSON document on standard output, with the gravest of the errors."""
+    failure = {"error": error_document(gravest(errors))} if errors else {}
     print(json.dumps({**document, **failure}, indent=2))
 
 

@@ -14,7 +14,7 @@ from vcm.core.plan import Plan, PlannedModel, SnapshotState
 from vcm.core.records import record
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted, listed
-from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError
+from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError, gravest
 from vcm.install.wanted import LARGE, Fetched, WantedFile
 from vcm.store.files import disk_errors, free_space
 from vcm.store.store import Store
@@ -285,11 +285,12 @@ def _supplied(fetched: Iterable[Fetched]) -> dict[str | None, int]:
 
 
 def _together(model: LockedModel, errors: list[VcmError], without_origin: str) -> VcmError:
-    """The first of a model's errors; all of them, where they are files that this run may not fetch."""
+    """The gravest of a model's errors; all of them, where they are files that this run may not fetch."""
+    worst = gravest(errors)
     absent = {error.file: error for error in errors if error.error_code == NOT_INSTALLED}
     files = [file for file in model.files if file.path in absent]
-    if len(files) < 2:  # noqa: PLR2004
-        return errors[0]
+    if worst.error_code != NOT_INSTALLED or len(files) < 2:  # noqa: PLR2004
+        return worst
     shown = [f"{file.path} ({byte_count(file.size)})" for file in files[:_FILES_SHOWN]]
     more = [f"{len(files) - _FILES_SHOWN} more"] if len(files) > _FILES_SHOWN else []
     # What the mirrors said is mostly the same of each.
@@ -299,7 +300,7 @@ def _together(model: LockedModel, errors: list[VcmError], without_origin: str) -
         f"{listed(shown + more)}",
         error_code=NOT_INSTALLED,
         details=details,
-        hint=errors[0].hint,
+        hint=worst.hint,
         model=model.name,
     )
 

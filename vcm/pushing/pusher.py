@@ -19,7 +19,7 @@ from vcm.core.lock import LockedModel
 from vcm.core.mirrors import RegistryAddress
 from vcm.core.reporter import Reporter
 from vcm.core.wording import counted
-from vcm.errors import AUTHENTICATION_ERROR, ModelChecksumError, RegistryError, VcmError
+from vcm.errors import AUTHENTICATION_ERROR, ModelChecksumError, RegistryError, VcmError, gravest
 from vcm.http.faults import NetworkFaultError
 from vcm.install.pools import workers
 from vcm.install.wanted import LARGE
@@ -213,7 +213,7 @@ class Pusher:
             tags=tags,
             status="failed" if errors else "present" if not is_changed else "missing" if dry_run else "pushed",
             sizes=sizes,
-            error=errors[0] if errors else None,
+            error=gravest(errors) if errors else None,
         )
 
     def _publish(self, item: Item, tag: str | None, *, dry_run: bool) -> tuple[tuple[str, ...], bool]:
