@@ -225,3 +225,39 @@ def test_of_one_models_files_the_gravest_error_is_told(hub, sync):
     hub.fail(Fault(path="*/a.json", status=403, times=None))
     hub.fail(Fault(path="*", origin="cdn", corrupt=True, times=None))
     assert sync(of=model).result.error.error_code == "CHECKSUM_MISMATCH"
+
+
+# What a dry run says of what nobody can give
+
+
+def test_a_dry_run_tells_what_nobody_can_give(project_with, vcm, monkeypatch, tmp_path):
+    project_with()
+    asks = "Would fetch 300.0 kB for 1 model\n"
+    lacks = (
+        "Would fetch 0 B of 300.0 kB for 1 model: nobody can give the rest\n"
+        " install m: fetch 300.0 kB, reuse 0 B\n    300.0 kB  model.safetensors  lacking\n"
+    )
+    assert vcm("sync", "--dry-run", "--no-origin").out.startswith(asks), "the mirror may have it"
+    offline = vcm("--offline", "sync", "--dry-run")
+    assert (offline.code, offline.out) == (1, lacks)
+    assert offline.err == (
+        "error: m/model.safetensors: not in the store, and this run is offline (300.0 kB)\n"
+        "hint: run vcm sync where the hub can be reached, or vcm sync --from with a bundle or folder that has it\n"
+    )
+    monkeypatch.setenv("VCM_MIRRORS", f"nfs={folder_mirror(tmp_path / 'nfs').url}")
+    for options in (("--offline", "sync", "--dry-run"), ("sync", "--dry-run", "--no-origin")):
+        done = vcm(*options)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith(f"{asks} of which up to 300.0 kB are in mirrors that are folders\n")
+    (tmp_path / "nfs" / "blobs" / "sha256" / DIGEST).unlink()
+    done = vcm("sync", "--dry-run", "--no-origin", "--json")
+    document = json.loads(done.out)
+    assert (done.code, document["error"]["code"], document["bytes_lacking"]) == (1, "NOT_INSTALLED", len(DATA))
+    assert vcm("sync", "--dry-run").out.startswith(asks), "the hub may have it"
+
+
+def test_a_dry_run_forgives_what_is_optional(project_with, vcm):
+    project_with(text=TEXT + "optional = true\n")
+    done = vcm("--offline", "sync", "--dry-run")
+    assert done.code == 0
+    assert done.err.endswith("hint: it is optional, so this is no failure\n")

@@ -61,6 +61,15 @@ class Fetcher:
                 return self._transfer.takes_no_room(place)
         return False
 
+    def is_at_hand(self, sources: Sources) -> bool:
+        """Whether a mirror that is a folder has a file of that size in its place; its bytes are not read."""
+        for place in self._places(sources):
+            if isinstance(place, Local):
+                with suppress(RegistryError):
+                    place.check()
+                    return True
+        return False
+
     def tell_failing_mirrors(self) -> None:
         """Notices of mirrors that failed for single files, and so are told of nowhere yet."""
         self._transfer.tell_failing_mirrors()

@@ -173,7 +173,7 @@ class Installer:
         if errors:
             if planned.state is SnapshotState.DAMAGED:
                 self._discard_damaged(planned)
-            failure = _together(model, errors, self._without_origin)
+            failure = together(model, errors, self._without_origin)
             if failure.error_code == NOT_INSTALLED and self._deltas:
                 failure.hint = _beside(self._deltas)
             return Synced(model=model, status="failed", bytes_fetched=fetched, supplied=supplied, error=failure)
@@ -284,7 +284,7 @@ def _supplied(fetched: Iterable[Fetched]) -> dict[str | None, int]:
     return supplied
 
 
-def _together(model: LockedModel, errors: list[VcmError], without_origin: str) -> VcmError:
+def together(model: LockedModel, errors: list[VcmError], without_origin: str) -> VcmError:
     """The gravest of a model's errors; all of them, where they are files that this run may not fetch."""
     worst = gravest(errors)
     absent = {error.file: error for error in errors if error.error_code == NOT_INSTALLED}
