@@ -95,6 +95,14 @@ class VcmError(Exception):
         return _restore, (type(self), dict(self.__dict__))
 
 
+def gravest(errors: Iterable[VcmError]) -> VcmError:
+    """The one of several errors that a command ends with: wrong bytes if there are any, else the highest exit code.
+
+    Of several alike it is the first.
+    """
+    return max(errors, key=lambda error: (error.error_code == CHECKSUM_MISMATCH, error.exit_code))
+
+
 def _restore(kind: type[VcmError], state: dict[str, object]) -> VcmError:
     error = kind.__new__(kind)
     Exception.__init__(error, state["message"])

@@ -27,6 +27,7 @@ from vcm.store.using import StoreUse
 if TYPE_CHECKING:
     from vcm.connections import Connections
     from vcm.core.metadata import Freshness
+    from vcm.core.mirrors import Mirror
     from vcm.core.outdated import News
     from vcm.core.upstream import Confirmation
     from vcm.install.fetching import Fetcher
@@ -268,10 +269,15 @@ class Session:
             return ""
         return NO_ORIGIN if self.settings.mirrors else NO_MIRROR
 
+    @property
+    def _mirrors_to_ask(self) -> list[Mirror]:
+        """Offline, those that are folders."""
+        return [each for each in self.settings.mirrors if each.kind == "file" or not self.settings.offline]
+
     def _fetcher(self) -> Callable[[], Fetcher] | None:
         """What brings locked files here, made when the first of them is wanted; None where nobody may be asked."""
-        reason, offline = self._without_origin, self.settings.offline
-        if reason and not any(each.kind == "file" or not offline for each in self.settings.mirrors):
+        reason = self._without_origin
+        if reason and not self._mirrors_to_ask:
             return None
 
         def make() -> Fetcher:
@@ -309,15 +315,24 @@ class Session:
         return self.store.plan([each.model for each in plan.models])
 
     def supplied(self, plan: Plan, folders: Sequence[Path] = ()) -> Plan:
-        """The plan, with what this machine may have of the bytes to fetch; nothing is hashed.
+        """The plan, with what this machine may have of the bytes to fetch, and what nobody has; nothing is hashed.
 
         Raises:
             VcmError: the store cannot be read, or a folder is none.
         """
-        from dataclasses import replace
+        from vcm.install.foreseeing import foreseen
 
+        kinds = {each.kind for each in self._mirrors_to_ask}
+        is_closed = bool(self._without_origin) and not kinds - {"file"}
         with disk_errors(self.store.root):
-            return replace(plan, supplies=self._nearby(folders).supplies(plan))
+            nearby = self._nearby(folders)
+            return foreseen(plan, nearby, self._fetcher() if "file" in kinds else None, is_closed=is_closed)
+
+    def failures(self, plan: Plan) -> list[Synced]:
+        """What ``install`` would answer for the models that lack something which nobody in this run can give."""
+        from vcm.install.foreseeing import failures
+
+        return failures(plan, self._without_origin)
 
     def _nearby(self, folders: Sequence[Path]) -> Nearby:
         from vcm.install.nearby import Nearby

@@ -188,7 +188,14 @@ def test_a_dry_run_tells_what_may_come_from_where(manifest, hub, hf_repo, vcm, c
     )
     document = json.loads(vcm("sync", "--dry-run", "--from", stick, "--json").out)
     assert document["bytes_to_fetch"] == 10_000
-    assert document["bytes_supplied"] == {"store": 0, "hub_cache": 1000, "bundles": 0, "folders": 2000, "partial": 1234}
+    assert document["bytes_supplied"] == {
+        "store": 0,
+        "hub_cache": 1000,
+        "bundles": 0,
+        "folders": 2000,
+        "partial": 1234,
+        "mirrors": 0,
+    }
     assert vcm("sync", "--dry-run", "--frozen", "--from", stick).out == result.out
     assert listing(cache) == before
     assert len(hub.requests) == requests

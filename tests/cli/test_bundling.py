@@ -439,8 +439,38 @@ def test_killed_at_any_instant_there_is_no_half_bundle(vcm, vcm_process, tmp_pat
         process.kill()
         process.communicate()
         assert not target.exists() or target.read_bytes() == whole.read_bytes()
-        for left in (target, *tmp_path.glob(".models.tar.*")):
-            left.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+    assert vcm("bundle", target).code == 0
+    assert [path.name for path in tmp_path.iterdir() if "models.tar" in path.name] == ["models.tar"]
+
+
+@pytest.mark.usefixtures("project_synced")
+def test_what_a_killed_bundle_left_is_room_for_the_next(vcm, tmpfs):
+    folder = tmpfs("size=4m")
+    (folder / ".models.tar.unfinished-0123").write_bytes(bytes(3_000_000))
+    others = folder / ".more.tar.unfinished-0123"
+    others.touch()
+    assert vcm("bundle", folder / "models.tar").code == 0
+    assert {*folder.iterdir()} == {folder / "models.tar", others}
+
+
+@pytest.mark.usefixtures("project_synced")
+def test_two_bundles_into_one_file(vcm, vcm_process, tmp_path):
+    target = tmp_path / "models.tar"
+    process = vcm_process("-q", "bundle", target)
+    deadline = time.monotonic() + 30
+    while not (found := list(tmp_path.glob(".models.tar.*"))) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        assert vcm("bundle", target).code == 0
+        assert all(path.exists() for path in found), "another process is writing it"
+    finally:
+        process.send_signal(signal.SIGCONT)
+    process.communicate()
+    assert process.returncode == 0
+    assert [path.name for path in tmp_path.iterdir() if "models.tar" in path.name] == ["models.tar"]
 
 
 @pytest.mark.usefixtures("project_synced")

@@ -306,7 +306,8 @@ def test_sync_dry_run(wants_frames, project, cache, vcm):
             }
         ],
         "bytes_to_fetch": 4096,
-        "bytes_supplied": {"store": 0, "hub_cache": 0, "bundles": 0, "folders": 0, "partial": 0},
+        "bytes_lacking": 0,
+        "bytes_supplied": {"store": 0, "hub_cache": 0, "bundles": 0, "folders": 0, "partial": 0, "mirrors": 0},
     }
     assert not (cache / "snapshots").exists()
 

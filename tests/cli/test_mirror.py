@@ -11,6 +11,7 @@ import requests
 
 from tests.cli.conftest import FILES, WEIGHTS
 from tests.conftest import closed_port
+from tests.loopback import http_answer
 from tests.servers import needs
 
 DIGESTS = {path: sha256(data).hexdigest() for path, data in FILES.items()}
@@ -110,6 +111,7 @@ def test_a_mirror_that_cannot_be_asked(folder, vcm, monkeypatch):
         1,
         (
             f"rack: cannot be asked: 127.0.0.1:{gone}: connection refused\n"
+            "  hint: check the network, HTTPS_PROXY and the url of mirror rack\n"
             "nfs: all 3 files (4.1 kB)\n"
             "tape: cannot be asked: /nowhere/blobs/sha256: no such folder\n"
         ),
@@ -121,6 +123,30 @@ def test_a_mirror_that_cannot_be_asked(folder, vcm, monkeypatch):
         "error: mirror rack is asked over the network, and this run is offline\n"
         "hint: run it without --offline, VCM_OFFLINE and HF_HUB_OFFLINE, or name mirrors that are folders\n"
     )
+
+
+@pytest.mark.parametrize(("scheme", "status"), [("oci", 401), ("oci", 403), ("http", 401)])
+def test_a_mirror_that_denies_us_is_told_with_what_to_do(synced, loopback, vcm, manifest, scheme, status):
+    """Of one file as of all; said twice is once too often."""
+    server = loopback(http_answer(status, {"WWW-Authenticate": 'Basic realm="x"'}))
+    host = server.url.removeprefix("http://")
+    hint = f"docker login {host}, podman login {host}, or set REGISTRY_AUTH_FILE to a file that knows it"
+    reason = f"{host}: acme/frames may not be read, and no credentials for {host} were found"
+    if scheme == "http":
+        hint = "give that mirror the header it wants, in the user's own configuration"
+        reason = "access denied (status 401)"
+    address = f"{scheme}://{host}{'/{repo}' if scheme == 'oci' else ''}"
+    told = {
+        "": f"rack: cannot be asked: {reason}\n",
+        'include = ["README.md"]\n': f"rack: 0 of 1 file (0 B)\n  frames/README.md: {reason}\n",
+    }
+    for include, out in told.items():
+        manifest(f'[[mirror]]\nname = "rack"\nurl = "{address}"\n[models.frames]\nrepo = "acme/frames"\n{include}')
+        assert vcm("lock").code == 0
+        result = vcm("mirror", "check")
+        assert (result.code, result.out) == (1, f"{out}  hint: {hint}\n")
+        (answer,) = json.loads(vcm("mirror", "check", "--json").out)["mirrors"]
+        assert {each["hint"] for each in answer["absent"] if each["status"] == "failed"} == {hint}
 
 
 def test_the_document(folder, blob, vcm, monkeypatch):
@@ -149,6 +175,7 @@ def test_the_document(folder, blob, vcm, monkeypatch):
                 "size": 9,
                 "status": "missing",
                 "message": "does not have it",
+                "hint": "",
             }
         ],
         "error": None,

@@ -15,6 +15,7 @@ from threading import Event
 import pytest
 
 from tests.conftest import TOKEN, closed_port
+from tests.loopback import http_answer
 from tests.servers import Registry, needs, skopeo
 from tests.tokens import PASSWORD, USER
 from vcm.core.mirrors import Mirror
@@ -159,6 +160,39 @@ def test_a_new_tag_is_all_that_comes(vcm, synced, registry):
 
     assert (document["models"][0]["status"], document["bytes_pushed"]) == ("pushed", 0)
     assert digest_of(registry, MODELS, "latest") == digest_of(registry, MODELS, TAG)
+
+
+@with_registry
+def test_a_tag_that_moves_is_told(vcm, synced, hub, manifest, registry):
+    address = f"oci://{registry.host}/models/one"
+    assert vcm("push", address, "--tag", "prod").code == 0
+    before = digest_of(registry, "models/one", "prod")
+    hub.add_repo("acme/other", {"config.json": b"[]"}, card={"license": "mit"})
+    manifest('[models.frames]\nrepo = "acme/other"\n')
+    assert vcm("sync").code == 0
+    for verb, option in (("would move", "--dry-run"), ("moves", "-q")):
+        told = vcm("push", address, "--tag", "prod", option).err
+        assert f"note: frames: the tag prod {verb} here from models/one@{before}\n" in told
+    assert digest_of(registry, "models/one", "prod") != before
+    assert "moves" not in vcm("push", address, "--tag", "prod").err
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "message", "hint"),
+    [
+        (429, {"Retry-After": "3600"}, "{}: too many requests", "push again in 3600 s: what has come there stays"),
+        (507, {}, "{} has no room for m/acme/frames", "free some space there, then push again"),
+        (405, {}, "{} takes no uploads", "if it is only a cache, push to the registry behind it"),
+    ],
+)
+def test_what_a_registry_does_not_take_is_told(synced, vcm, loopback, status, headers, message, hint):  # noqa: PLR0917
+    def answer(connection, asked):
+        connection.sendall(http_answer(404) if asked.method == "HEAD" else http_answer(status, headers))
+
+    host = loopback(answer).url.removeprefix("http://")
+    done = vcm("-q", "push", f"oci://{host}/m/{{repo}}")
+    assert done.code == 3
+    assert done.err.endswith(f"error: frames: {message.format(host)}\nhint: {hint}\n")
 
 
 @with_registry
@@ -375,8 +409,24 @@ UNUSABLE = [
     ),
     (
         "http://mirror.rack:8080",
-        "mirror.rack:8080 is not an OCI registry: vcm pushes to no other kind of mirror",
-        "copy the store's folder blobs to where that server takes it from, with cp, rclone copy or aws s3 sync",
+        "that is the address of a web server, and vcm pushes to OCI registries only",
+        (
+            "if it is a registry, write oci+http://mirror.rack:8080/{repo}; for any other server, copy the store's "
+            "folder blobs to where that server takes it from, with cp, rclone copy or aws s3 sync"
+        ),
+    ),
+    *(
+        (text, f'no mirror "{text}"', f"if it is a registry, write oci://{meant}")
+        for text, meant in (
+            ("localhost:5000", "localhost:5000/{repo}"),
+            ("registry.corp/models/{repo}", "registry.corp/models/{repo}"),
+            ("[::1]:5000/models", "[::1]:5000/models"),
+        )
+    ),
+    (
+        "docker://registry.corp/models/",
+        "this is nothing to push to: a mirror's address begins with http://, https://, oci:// or file:///",
+        "if it is a registry, write oci://registry.corp/models",
     ),
 ]
 

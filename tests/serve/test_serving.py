@@ -228,6 +228,19 @@ def test_more_connections_than_it_has_places_for(cache: Path, monkeypatch: pytes
     served.stop()
 
 
+def test_who_takes_nothing_of_an_answer_does_not_keep_its_place(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcm.serve.server.MOST_CONNECTIONS", 1)
+    monkeypatch.setattr("vcm.serve.server._STALLED_SECONDS", 0.3)
+    put(cache, {"model.safetensors": bytes(16 << 20)}, repo="acme/tiny", commit=COMMIT, requested="main", ref="main")
+    served = Served(cache)
+    path = "/acme/tiny/resolve/main/model.safetensors"
+    with socket.create_connection(("127.0.0.1", served.port)) as silent:
+        silent.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        assert served.ask(path, "HEAD").status == 200
+    assert served.log[0] == f"127.0.0.1 GET {path} 200 left, it took nothing for 0 s"
+    served.stop()
+
+
 def test_many_clients_at_once(served: Served) -> None:
     wrong: list[int] = []
 

@@ -25,7 +25,7 @@ from vcm.core.lock import staleness
 from vcm.core.plan import models_in_scope
 from vcm.core.wording import counted, did_you_mean
 from vcm.enforce import gate
-from vcm.errors import ConfigError
+from vcm.errors import ConfigError, gravest
 
 
 @command("check")
@@ -76,7 +76,7 @@ def verify(
                 session.store.snapshots.forget(answer.model.tree_digest)
             return carry_out(session, manifest, [answer.model for answer in failing], whole=False, json=json)
     _print_answers(answers, "every byte verified", json=json)
-    return max((answer.error().exit_code for answer in failing), default=0)
+    return gravest(answer.error() for answer in failing).exit_code if failing else 0
 
 
 def _report_damage(failing: list[gate.Checked]) -> None:

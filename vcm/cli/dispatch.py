@@ -18,7 +18,7 @@ from typer.main import get_command
 from vcm.cli import output
 from vcm.cli.context import Options, options, set_options
 from vcm.core.wording import system_reason
-from vcm.errors import INSUFFICIENT_SPACE, PERMISSION_ERROR, ConfigError, VcmError
+from vcm.errors import INSUFFICIENT_SPACE, PERMISSION_ERROR, ConfigError, VcmError, gravest
 from vcm.version import VERSION
 
 INTERRUPTED = 130
@@ -162,10 +162,12 @@ def _system_error(error: OSError) -> VcmError:
 
 def fail(error: VcmError, *, json: bool) -> int:
     """Say what went wrong, and give the exit code for it."""
+    errors = (error, *error.others)
     if json:
-        output.print_json({}, [error])
-    output.print_errors((error, *error.others))
-    return error.exit_code
+        each = {"errors": [output.error_document(one) for one in errors]} if error.others else {}
+        output.print_json(each, errors)
+    output.print_errors(errors)
+    return gravest(errors).exit_code
 
 
 def _show_version(value: bool) -> None:

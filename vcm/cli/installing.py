@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vcm.cli import output
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
-from vcm.errors import DiskSpaceError
+from vcm.errors import DiskSpaceError, VcmError, gravest
 from vcm.install.syncing import Synced, check_space
 
 if TYPE_CHECKING:
@@ -47,14 +47,13 @@ def carry_out(
     seconds = time.monotonic() - began
     answers += [Synced(model=model, status="skipped") for model in skipped]
     _say_what_is_missing(answers, session, headroom)
-    optional = {model.name for model in manifest.models if model.optional} if manifest else set()
-    errors = [answer.error for answer in answers if answer.error and answer.model.root not in optional]
+    errors = errors_of(answers, manifest)
     if json:
         output.print_json(output.sync_document(answers, [each.name for each in session.settings.mirrors]), errors)
     else:
         output.print_sync(answers, asked_hub=asked_hub, seconds=seconds)
-    _print_failures(answers, optional)
-    return errors[0].exit_code if errors else 0
+    print_failures(answers, manifest)
+    return gravest(errors).exit_code if errors else 0
 
 
 def _say_what_is_missing(answers: Sequence[Synced], session: Session, headroom: float) -> None:
@@ -75,10 +74,22 @@ def _say_what_is_missing(answers: Sequence[Synced], session: Session, headroom: 
             error.needed, error.free = needed.needed, needed.free
 
 
-def _print_failures(answers: Sequence[Synced], optional: set[str]) -> None:
+def errors_of(answers: Iterable[Synced], manifest: Manifest | None) -> list[VcmError]:
+    """The errors that end a command: those of models that are not optional."""
+    optional = _optional(manifest)
+    return [answer.error for answer in answers if answer.error and answer.model.root not in optional]
+
+
+def print_failures(answers: Iterable[Synced], manifest: Manifest | None) -> None:
+    """All errors, with what to do next."""
+    optional = _optional(manifest)
     for answer in answers:
         if answer.error is None:
             continue
         if answer.model.root in optional:
             answer.error.hint = "it is optional, so this is no failure"
         output.print_error(answer.error)
+
+
+def _optional(manifest: Manifest | None) -> set[str]:
+    return {model.name for model in manifest.models if model.optional} if manifest else set()

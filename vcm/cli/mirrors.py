@@ -133,6 +133,7 @@ def _holdings_document(mirror: Mirror, holdings: Holdings) -> dict[str, Any]:
                 "size": each.file.size,
                 "status": str(each.state),
                 "message": each.reason,
+                "hint": each.hint,
             }
             for each in holdings.absent
         ],
@@ -145,6 +146,12 @@ def _size(files: Iterable[CheckedFile]) -> int:
 
 
 def _print_holdings(mirror: Mirror, holdings: Holdings, *, deep: bool) -> None:
+    _print_files(mirror, holdings, deep=deep)
+    for hint in holdings.hints:
+        print(f"  hint: {hint}")
+
+
+def _print_files(mirror: Mirror, holdings: Holdings, *, deep: bool) -> None:
     from vcm.mirrors.checking import FileState
 
     present, error = holdings.present, holdings.error

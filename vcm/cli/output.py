@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from vcm.cli.context import options
 from vcm.core.plan import Origin
 from vcm.core.wording import byte_count, counted, listed, short_commit
+from vcm.errors import gravest
 
 if TYPE_CHECKING:
     from vcm.core.differences import ModelDifference
@@ -33,8 +34,8 @@ MARKS = {"added": "+", "changed": "~", "removed": "-"}
 
 
 def print_json(document: Mapping[str, Any], errors: Sequence[VcmError] = ()) -> None:
-    """One JSON document on standard output, with the first of the errors."""
-    failure = {"error": error_document(errors[0])} if errors else {}
+    """One JSON document on standard output, with the gravest of the errors."""
+    failure = {"error": error_document(gravest(errors))} if errors else {}
     print(json.dumps({**document, **failure}, indent=2))
 
 
@@ -228,6 +229,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             for each in plan.models
         ],
         "bytes_to_fetch": plan.bytes_to_fetch,
+        "bytes_lacking": plan.bytes_lacking,
         "bytes_supplied": {origin.name.lower(): supplied.get(origin, 0) for origin in Origin},
     }
 
@@ -237,7 +239,12 @@ def print_plan(plan: Plan) -> None:
     if not plan.changes:
         print(f"Nothing to do: {counted(len(plan.models), 'model')} installed")
         return
-    print(f"Would fetch {byte_count(plan.bytes_to_fetch)} for {counted(len(plan.changes), 'model')}")
+    whose = counted(len(plan.changes), "model")
+    if plan.lacking:
+        had = byte_count(plan.bytes_to_fetch - plan.bytes_lacking)
+        print(f"Would fetch {had} of {byte_count(plan.bytes_to_fetch)} for {whose}: nobody can give the rest")
+    else:
+        print(f"Would fetch {byte_count(plan.bytes_to_fetch)} for {whose}")
     for origin, size in plan.bytes_supplied.items():
         print(f" of which up to {byte_count(size)} are in {origin}")
     for each in plan.changes:
@@ -245,7 +252,8 @@ def print_plan(plan: Plan) -> None:
         print(f" {verb} {each.model.name}: fetch {byte_count(each.bytes_to_fetch)}, ", end="")
         print(f"reuse {byte_count(each.bytes_to_reuse)}")
         for file in each.fetch:
-            print(f"   {byte_count(file.size):>9}  {file.path}")
+            lacking = "  lacking" if file.sha256 in plan.lacking else ""
+            print(f"   {byte_count(file.size):>9}  {file.path}{lacking}")
 
 
 def print_sync(answers: Sequence[Synced], *, asked_hub: bool, seconds: float) -> None:

@@ -11,11 +11,11 @@ import typer
 from vcm.cli import output
 from vcm.cli.context import AllGroups, Groups, Json, chosen_groups, open_project, open_session, options
 from vcm.cli.dispatch import command
-from vcm.cli.installing import carry_out
+from vcm.cli.installing import carry_out, errors_of, print_failures
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import Manifest
 from vcm.core.plan import models_in_scope
-from vcm.errors import ConfigError
+from vcm.errors import ConfigError, gravest
 from vcm.settings import project_folder
 from vcm.store.project import Project, find_project
 
@@ -61,7 +61,7 @@ def sync(
             output.print_lock(locking, verb="Would lock" if dry_run else "Locked")
         models = models_in_scope(manifest, locking.after, chosen_groups(group, all_groups))
         if dry_run:
-            return _print_plan(session, models, from_folder, json=json)
+            return _print_plan(session, manifest, models, from_folder, json=json)
         chosen = {model.name for model in models}
         skipped = [model for model in locking.after.models if model.name not in chosen]
         return carry_out(
@@ -86,14 +86,19 @@ def _sync_frozen(folders: list[Path], no_origin: bool, strict_mirrors: bool, *, 
     with open_session(project, manifest, no_origin=no_origin, strict_mirrors=strict_mirrors) as session:
         models = project.required_lock().models
         if dry_run:
-            return _print_plan(session, models, folders, json=json)
+            return _print_plan(session, None, models, folders, json=json)
         return carry_out(session, None, models, folders=folders, json=json)
 
 
-def _print_plan(session: Session, models: Iterable[LockedModel], folders: list[Path], *, json: bool) -> int:
+def _print_plan(
+    session: Session, manifest: Manifest | None, models: Iterable[LockedModel], folders: list[Path], *, json: bool
+) -> int:
     plan = session.supplied(session.store.plan(models, session.reporter, session.cancelled), folders)
+    answers = session.failures(plan) if plan.lacking else []
+    errors = errors_of(answers, manifest)
     if json:
-        output.print_json(output.plan_document(plan))
+        output.print_json(output.plan_document(plan), errors)
     else:
         output.print_plan(plan)
-    return 0
+    print_failures(answers, manifest)
+    return gravest(errors).exit_code if errors else 0

@@ -60,6 +60,7 @@ class Origin(StrEnum):
     BUNDLES = "the bundles that were named"
     FOLDERS = "the folders that were named"
     PARTIAL = "downloads that were broken off"
+    MIRRORS = "mirrors that are folders"
 
 
 @record(frozen=True)
@@ -76,10 +77,12 @@ class Plan:
 
     Attributes:
         supplies: by SHA-256, what this machine may have of the files to fetch; empty where nobody has looked.
+        lacking: SHA-256 of the files to fetch that nobody who may be asked has.
     """
 
     models: tuple[PlannedModel, ...]
     supplies: Mapping[str, Supply] = MappingProxyType({})
+    lacking: Collection[str] = frozenset()
 
     @property
     def changes(self) -> tuple[PlannedModel, ...]:
@@ -95,6 +98,11 @@ class Plan:
     def bytes_to_fetch(self) -> int:
         """Bytes that must come from outside the store."""
         return sum(file.size for file in self.to_fetch)
+
+    @property
+    def bytes_lacking(self) -> int:
+        """How many of the bytes to fetch nobody can give."""
+        return sum(file.size for file in self.to_fetch if file.sha256 in self.lacking)
 
     @property
     def bytes_supplied(self) -> dict[Origin, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from vcm.core.lock import LockedFile, LockedModel
+from vcm.errors import RegistryError
 from vcm.install.nearby import Sources
-from vcm.install.source import Place, Source
+from vcm.install.source import Local, Place, Source
 from vcm.install.transfer import Transfer
 from vcm.install.wanted import Fetched, WantedFile
 
@@ -46,6 +48,27 @@ class Fetcher:
             mirrors=self._places(sources),
             without_origin=self._without_origin,
         )
+
+    def takes_no_room(self, sources: Sources) -> bool:
+        """Whether the first source that has a file's bytes is a folder which they will be shared with.
+
+        Of what must be asked over a network nobody knows: it may have them, and is asked in its turn.
+        """
+        for place in self._places(sources):
+            if not isinstance(place, Local):
+                return False
+            with suppress(RegistryError):
+                return self._transfer.takes_no_room(place)
+        return False
+
+    def is_at_hand(self, sources: Sources) -> bool:
+        """Whether a mirror that is a folder has a file of that size in its place; its bytes are not read."""
+        for place in self._places(sources):
+            if isinstance(place, Local):
+                with suppress(RegistryError):
+                    place.check()
+                    return True
+        return False
 
     def tell_failing_mirrors(self) -> None:
         """Notices of mirrors that failed for single files, and so are told of nowhere yet."""

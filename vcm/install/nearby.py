@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Origin, Plan, SnapshotState, Supply
 from vcm.errors import ConfigError
+from vcm.store.admitting import takes_no_room
 from vcm.store.hub_cache import HubCache
 from vcm.store.store import Store
 
@@ -153,7 +154,7 @@ class Nearby:
         if candidate is None or not candidate.may_link:
             return False
         try:
-            return candidate.path.lstat().st_dev == self._store.blobs.folder.stat().st_dev
+            return takes_no_room(self._store.blobs, candidate.path)
         except OSError:
             return False
 

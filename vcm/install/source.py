@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from vcm.core.lock import LockedFile, LockedModel
@@ -51,6 +52,13 @@ class Remote(Place, Protocol):
 class Local(Place, Protocol):
     """A place on this machine's disks."""
 
+    def check(self) -> Path:
+        """The file itself, if one of the right size is there; its bytes are not read.
+
+        Raises:
+            RegistryError: as from ``take``.
+        """
+
     def take(self, blobs: BlobStore, progress: Callable[[int], None]) -> None:
         """Make a blob of the file, hashed; ``progress`` is told of every number of bytes, and may end the work.
 
@@ -60,6 +68,13 @@ class Local(Place, Protocol):
             UnreachableError: nor is anything else of that source.
             RegistryError: it cannot be read.
             OSError: the store cannot be written.
+        """
+
+    def takes_no_room(self, blobs: BlobStore) -> bool:
+        """Whether ``take`` will make the file and the blob one, as far as one can tell before.
+
+        Raises:
+            RegistryError: as from ``take``; no byte is read for it.
         """
 
 

@@ -14,7 +14,7 @@ from vcm.core.plan import Plan, PlannedModel, SnapshotState
 from vcm.core.records import record
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted, listed
-from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError
+from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError, gravest
 from vcm.install.wanted import LARGE, Fetched, WantedFile
 from vcm.store.files import disk_errors, free_space
 from vcm.store.store import Store
@@ -105,12 +105,12 @@ class Installer:
         self._deltas = nearby.deltas
         # What becomes one file with another takes no room. What turns out to be something else is fetched after all.
         unlinked = [file for file in plan.to_fetch if not nearby.takes_no_room(found.get(file.sha256))]
-        check_space(unlinked, self._store, headroom)
+        self._check_space(unlinked, headroom, {key: each for key, each in sources_of(plan).items() if key not in found})
         here = Taker(self._store, nearby, self._reporter, self._cancelled).take(plan, found)
         missing = [sources for sha256, sources in sources_of(plan).items() if sha256 not in here]
         if missing and self._fetcher is not None:
             files = [sources[0][1] for sources in missing]
-            check_space(files, self._store, headroom)
+            self._check_space(files, headroom, {sources[0][1].sha256: sources for sources in missing})
             self._reporter.started(f"fetching {counted(len(files), 'file')}", sum(file.size for file in files))
         try:
             with (
@@ -124,6 +124,30 @@ class Installer:
         if missing and self._fetcher is not None:
             self._fetcher().tell_failing_mirrors()
         return answers
+
+    def _check_space(self, files: Iterable[LockedFile], headroom: float, sources: Mapping[str, Sources]) -> None:
+        """Refuse to begin what the disk cannot hold; what a mirror shares with the store takes no room.
+
+        Args:
+            files: what is still to come.
+            headroom: free space must be this many times their size.
+            sources: by SHA-256, those of them that a mirror may be asked for.
+        """
+        try:
+            check_space(files, self._store, headroom)
+        except DiskSpaceError:
+            # Only now, because it looks at every file in those folders.
+            unshared = [file for file in files if not self._is_shared(sources.get(file.sha256))]
+            check_space(unshared, self._store, headroom)
+
+    def _is_shared(self, sources: Sources | None) -> bool:
+        if sources is None or self._fetcher is None:
+            return False
+        try:
+            return self._fetcher().takes_no_room(sources)
+        except VcmError:
+            # Why nobody can be asked is told with each file.
+            return False
 
     def _submit(
         self, missing: Iterable[Sources], large: ThreadPoolExecutor, small: ThreadPoolExecutor
@@ -149,7 +173,7 @@ class Installer:
         if errors:
             if planned.state is SnapshotState.DAMAGED:
                 self._discard_damaged(planned)
-            failure = _together(model, errors, self._without_origin)
+            failure = together(model, errors, self._without_origin)
             if failure.error_code == NOT_INSTALLED and self._deltas:
                 failure.hint = _beside(self._deltas)
             return Synced(model=model, status="failed", bytes_fetched=fetched, supplied=supplied, error=failure)
@@ -260,12 +284,13 @@ def _supplied(fetched: Iterable[Fetched]) -> dict[str | None, int]:
     return supplied
 
 
-def _together(model: LockedModel, errors: list[VcmError], without_origin: str) -> VcmError:
-    """The first of a model's errors; all of them, where they are files that this run may not fetch."""
+def together(model: LockedModel, errors: list[VcmError], without_origin: str) -> VcmError:
+    """The gravest of a model's errors; all of them, where they are files that this run may not fetch."""
+    worst = gravest(errors)
     absent = {error.file: error for error in errors if error.error_code == NOT_INSTALLED}
     files = [file for file in model.files if file.path in absent]
-    if len(files) < 2:  # noqa: PLR2004
-        return errors[0]
+    if worst.error_code != NOT_INSTALLED or len(files) < 2:  # noqa: PLR2004
+        return worst
     shown = [f"{file.path} ({byte_count(file.size)})" for file in files[:_FILES_SHOWN]]
     more = [f"{len(files) - _FILES_SHOWN} more"] if len(files) > _FILES_SHOWN else []
     # What the mirrors said is mostly the same of each.
@@ -275,7 +300,7 @@ def _together(model: LockedModel, errors: list[VcmError], without_origin: str) -
         f"{listed(shown + more)}",
         error_code=NOT_INSTALLED,
         details=details,
-        hint=errors[0].hint,
+        hint=worst.hint,
         model=model.name,
     )
 

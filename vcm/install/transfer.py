@@ -94,6 +94,14 @@ class Transfer:
                 places = [*mirrors, *([] if without_origin else map(self._origin.find, wanted))]
                 return self._fetch_exclusively(file, places, without_origin)
 
+    def takes_no_room(self, place: Local) -> bool:
+        """Whether a folder's file will be one with the blob.
+
+        Raises:
+            RegistryError: the folder has it not.
+        """
+        return place.takes_no_room(self._blobs)
+
     def tell_failing_mirrors(self) -> None:
         """Notices of mirrors that failed for single files, and so are told of nowhere yet."""
         self._health.tell_failing()

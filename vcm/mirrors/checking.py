@@ -45,12 +45,14 @@ class CheckedFile:
     Attributes:
         model: its model's name.
         reason: why it is not present, in words.
+        hint: what to do where nobody could tell whether it is there; may be empty.
     """
 
     model: str
     file: LockedFile
     state: FileState
     reason: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,12 @@ class Holdings:
     def present(self) -> tuple[CheckedFile, ...]:
         """The files that it has."""
         return tuple(each for each in self.files if each.state is FileState.PRESENT)
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """What to do where something failed, each once."""
+        hints = [each.hint for each in self.files] + [self.error.hint if self.error else ""]
+        return tuple(dict.fromkeys(filter(None, hints)))
 
     @property
     def absent(self) -> tuple[CheckedFile, ...]:
@@ -120,16 +128,16 @@ class MirrorCheck:
         return Holdings(files, self._error)
 
     def _checked(self, model: LockedModel, file: LockedFile, place: Place | None) -> CheckedFile:
-        state, reason = self._state(f"{model.name}/{file.path}", file, place)
+        state, reason, hint = self._state(f"{model.name}/{file.path}", file, place)
         if not self._deep:
             self._reporter.step()
-        return CheckedFile(model.name, file, state, reason)
+        return CheckedFile(model.name, file, state, reason, hint)
 
-    def _state(self, label: str, file: LockedFile, place: Place | None) -> tuple[FileState, str]:
+    def _state(self, label: str, file: LockedFile, place: Place | None) -> tuple[FileState, str, str]:
         if place is None:
-            return FileState.MISSING, "the mirror's address names something that it has not got"
+            return FileState.MISSING, "the mirror's address names something that it has not got", ""
         if self._error is not None:
-            return FileState.UNASKED, "not asked any more"
+            return FileState.UNASKED, "not asked any more", ""
         state, reason, failure = FileState.PRESENT, "", None
         try:
             self._ask(label, file, place)
@@ -139,8 +147,11 @@ class MirrorCheck:
             state, reason = FileState.WRONG, error.message
         except RegistryError as error:
             state, reason, failure = FileState.FAILED, error.message, error
+            if error.hint == RegistryError.default_hint:
+                # It is about the hub.
+                error.hint = ""
         self._note(failure)
-        return state, reason
+        return state, reason, failure.hint if failure else ""
 
     def _note(self, error: RegistryError | None) -> None:
         with self._lock:

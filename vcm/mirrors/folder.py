@@ -14,6 +14,7 @@ from vcm.core.mirrors import Mirror, expanded
 from vcm.errors import ModelNotFoundError, RegistryError
 from vcm.http.faults import UnreachableError
 from vcm.install.source import OtherFileError
+from vcm.store import admitting
 from vcm.store.admitting import Claim, DamagedError, NotAsClaimedError, admit
 from vcm.store.blobs import BlobStore
 
@@ -93,6 +94,20 @@ class FolderPlace:
             raise OtherFileError(f"{self.file.size} bytes", f"{status.st_size} bytes")
         return path
 
+    def takes_no_room(self, blobs: BlobStore) -> bool:
+        """Whether ``take`` will make the file and the blob one, as far as one can tell before.
+
+        Raises:
+            UnreachableError: the whole folder is not there.
+            ModelNotFoundError: the file is not there.
+            OtherFileError: it has another size.
+        """
+        path = self.check()
+        try:
+            return _may_link(path) and admitting.takes_no_room(blobs, path)
+        except OSError:
+            return False
+
     def take(self, blobs: BlobStore, progress: Callable[[int], None]) -> None:
         """Make a blob of the file: shared where the file system can, else linked or copied, and hashed either way.
 
@@ -113,9 +128,12 @@ class FolderPlace:
         path = self.check()
         claim = Claim(self.file.sha256, size=self.file.size)
         try:
-            may_link = not path.lstat().st_mode & _WRITABLE
-            admit(blobs, path, claim, may_link=may_link, progress=progress)
+            admit(blobs, path, claim, may_link=_may_link(path), progress=progress)
         except DamagedError:
             raise OtherFileError(f"sha256:{self.file.sha256}", "other bytes of that size") from None
         except (NotAsClaimedError, FileNotFoundError) as error:
             raise RegistryError(f"its file {error}" if isinstance(error, NotAsClaimedError) else "is gone") from None
+
+
+def _may_link(path: Path) -> bool:
+    return not path.lstat().st_mode & _WRITABLE

@@ -54,6 +54,7 @@ _MEANINGS: dict[str | int, tuple[str, str, str]] = {
     403: _DENIED,
     404: _UNKNOWN_REPOSITORY,
     405: _UNSUPPORTED,
+    507: ("{host} has no room for {repository}", NETWORK_ERROR, "free some space there, then push again"),
 }
 """By code, or else by status: message, error code, hint."""
 

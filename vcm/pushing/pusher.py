@@ -19,7 +19,7 @@ from vcm.core.lock import LockedModel
 from vcm.core.mirrors import RegistryAddress
 from vcm.core.reporter import Reporter
 from vcm.core.wording import counted
-from vcm.errors import AUTHENTICATION_ERROR, ModelChecksumError, RegistryError, VcmError
+from vcm.errors import AUTHENTICATION_ERROR, ModelChecksumError, RegistryError, VcmError, gravest
 from vcm.http.faults import NetworkFaultError
 from vcm.install.pools import workers
 from vcm.install.wanted import LARGE
@@ -213,7 +213,7 @@ class Pusher:
             tags=tags,
             status="failed" if errors else "present" if not is_changed else "missing" if dry_run else "pushed",
             sizes=sizes,
-            error=errors[0] if errors else None,
+            error=gravest(errors) if errors else None,
         )
 
     def _publish(self, item: Item, tag: str | None, *, dry_run: bool) -> tuple[tuple[str, ...], bool]:
@@ -229,6 +229,12 @@ class Pusher:
         tags = tuple(dict.fromkeys((own, tag or own)))
         known |= {each: ask(each) for each in tags if each not in known}
         missing = [each for each in tags if known[each] != digest]
+        for each in missing:
+            if known[each] is not None:
+                moves = "would move" if dry_run else "moves"
+                self._reporter.notice(
+                    f"{item.model.name}: the tag {each} {moves} here from {item.repository}@sha256:{known[each]}"
+                )
         if not dry_run:
             for each in missing:
                 self._uploader.put_manifest(item.repository, each, item.package)
@@ -240,8 +246,12 @@ def _named(error: VcmError, item: Item, path: str | None) -> VcmError:
     own = copy(error)
     own.model, own.file = item.model.name, path
     if isinstance(error, NetworkFaultError):
-        # What HTTP advises does not say that nothing of it was in vain.
-        own.hint = "check the network and the mirror's address, then push again: what has come there stays"
+        # What HTTP advises does not say that nothing of it was in vain; when to come again, the registry knows best.
+        when = error.hint.removeprefix("try again")
+        again = (
+            "check the network and the mirror's address, then push again" if when == error.hint else f"push again{when}"
+        )
+        own.hint = f"{again}: what has come there stays"
     return own
 
 

@@ -130,8 +130,13 @@ class _Conversation:
                 return
             answer = self._answered(request)
             keeps = request.keeps
-            sent = self._send(answer, with_body=request.method != "HEAD", keeps=keeps)
-            self._log(f"{self._client} {request.method} {request.target[:500]} {answer.status} {sent}")
+            told = f"{self._client} {request.method} {request.target[:500]} {answer.status}"
+            try:
+                sent = self._send(answer, with_body=request.method != "HEAD", keeps=keeps)
+            except TimeoutError:
+                self._log(f"{told} left, it took nothing for {_STALLED_SECONDS:.0f} s")
+                raise
+            self._log(f"{told} {sent}")
             # A file that was cut meanwhile ends the answer before its end.
             keeps = keeps and (request.method == "HEAD" or sent == answer.length)
         self._linger()

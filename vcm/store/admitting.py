@@ -113,6 +113,22 @@ def admit(
     return digest, status.st_size
 
 
+def takes_no_room(blobs: BlobStore, source: Path) -> bool:
+    """Whether ``admit`` with ``may_link`` will make one file of two, as far as one can tell before.
+
+    Where it could be a reflink only, nobody can: the file system says so when it is asked for one.
+
+    Args:
+        blobs: prepared.
+        source: a regular file, and no link to one.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    status = source.lstat()
+    return _is_ours(status) and status.st_dev == blobs.partial_folder.stat().st_dev
+
+
 def _looked_at(source: Path, size: int | None) -> os.stat_result:
     try:
         status = source.lstat()

@@ -23,7 +23,8 @@ from vcm.errors import (
     ModelDownloadError,
     VcmError,
 )
-from vcm.store.files import READ_ONLY, disk_errors, free_space, sync_folder, temporary_name
+from vcm.store.exclusion import make_held, remove_abandoned, unlocked
+from vcm.store.files import READ_ONLY, disk_errors, free_space, scanned, sync_folder, temporary_name
 from vcm.store.pouring import Pouring
 from vcm.store.store import Store
 from vcm.store.writing import GrowingFile
@@ -102,7 +103,9 @@ class BundleWriter:
         """
         target = Path(os.path.realpath(path))
         _refuse_what_is_no_file(target)
+        unfinished = f".{target.name}.unfinished-"
         with disk_errors(target, hint=_PLACE_HINT):
+            remove_abandoned([Path(each) for each in scanned(target.parent) if each.name.startswith(unfinished)])
             free = free_space(target.parent)
             if free < self.size:
                 raise DiskSpaceError(
@@ -111,7 +114,7 @@ class BundleWriter:
                     free=free,
                     hint=f"free some space, or {_PLACE_HINT}",
                 )
-            with _replacing(target) as file:
+            with _replacing(target, target.with_name(temporary_name(unfinished))) as file:
                 self.write(file.write, progress)
 
     def write(self, write: Callable[[memoryview], object], progress: Progress) -> None:
@@ -169,12 +172,11 @@ def _refuse_what_is_no_file(target: Path) -> None:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[GrowingFile]:
-    # Beside the target: renaming is atomic only within one file system.
-    temporary = target.with_name(temporary_name(f".{target.name}."))
+def _replacing(target: Path, temporary: Path) -> Iterator[GrowingFile]:
+    """What is written into ``temporary`` becomes ``target``: beside it, since renaming is atomic in one file system."""
+    release = unlocked
     try:
-        # With the mode that the user's new files have.
-        temporary.touch(exist_ok=False)
+        release = make_held(temporary)
         with GrowingFile(temporary) as file:
             try:
                 yield file
@@ -193,6 +195,7 @@ def _replacing(target: Path) -> Iterator[GrowingFile]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+        release()
 
 
 def _pour(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -96,7 +96,7 @@ else:
     import fcntl
 
     def try_lock(path: Path, *, inheritable: bool = False) -> Release | None:
-        """Lock a file, which is made where it is missing; None where another holds it.
+        """Lock a file, which is made where it is missing, for all whom the umask lets in; None where another holds it.
 
         Who holds it may remove the file. A tenth of what the package filelock takes, which matters with many small
         files.
@@ -112,7 +112,7 @@ else:
             NoLocksError: there are no locks on this file system.
             OSError: the file cannot be made or opened.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -127,3 +127,37 @@ else:
             return None
         os.set_inheritable(descriptor, inheritable)
         return lambda: os.close(descriptor)
+
+
+def make_held(path: Path) -> Release:
+    """Make a file that ``remove_abandoned`` leaves alone, until it is given back.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if sys.platform == "win32":
+        # A file that is open there is removed by nobody.
+        path.touch(exist_ok=False)
+        return unlocked
+    try:
+        while (release := try_lock(path)) is None:
+            # It was taken for abandoned before it was locked.
+            pass
+    except NoLocksError:
+        return unlocked
+    return release
+
+
+def remove_abandoned(paths: Sequence[Path]) -> None:
+    """Remove files of one folder that killed processes had made with ``make_held``; none where locks do nothing."""
+    with suppress(OSError):
+        if sys.platform != "win32" and not (paths and locks_work(paths[0].parent)):
+            return
+    for path in paths:
+        with suppress(OSError):
+            release = unlocked if sys.platform == "win32" else try_lock(path)
+            if release is not None:
+                try:
+                    path.unlink()
+                finally:
+                    release()

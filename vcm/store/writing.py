@@ -22,7 +22,8 @@ class GrowingFile:
     """A file that only grows at its end, or begins anew; for one thread at a time.
 
     Args:
-        path: made where it is not there; what it holds stays, unless that is no file, or has other names.
+        path: made where it is not there; what it holds stays, unless that is no file, has other names, or is another
+            user's.
 
     Raises:
         OSError: from every method, what the system says; a flush's failure is raised by the next call.
@@ -104,17 +105,22 @@ class GrowingFile:
 def _opened(path: Path) -> int:
     with suppress(OSError):
         status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not _may_finish(status):
             # A pipe would never end, and what a link leads to, or what has other names, is somebody's who needs it.
             path.unlink()
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
-        return os.open(path, flags, 0o600)
+        return os.open(path, flags, 0o666)
     except PermissionError:
         # Whoever was about to make a read-only blob of it was killed.
         with suppress(FileNotFoundError):
             path.chmod(0o600)
-        return os.open(path, flags, 0o600)
+        return os.open(path, flags, 0o666)
+
+
+def _may_finish(status: os.stat_result) -> bool:
+    """Whether a file can be made read-only at its end: only its owner may, also where a group may write into it."""
+    return os.name == "nt" or os.geteuid() in (0, status.st_uid)
 
 
 def _flush(descriptor: int) -> None:
