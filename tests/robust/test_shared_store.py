@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,44 +17,58 @@ import pytest
 
 from tests.conftest import Result
 
-GROUP = 70_000
-FIRST, SECOND = 70_001, 70_002
+GROUP, FIRST, SECOND = 70_000, 70_001, 70_002
 A, B = b"a" * 5000, b"b" * 5000
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A folder into which the whole group may write, and whose files are the group's."""
-    if os.name == "nt" or os.getuid() != 0:
-        pytest.skip("only root can be several users")
-    folder = tmp_path / "store"
-    folder.mkdir()
-    os.chown(folder, 0, GROUP)
-    folder.chmod(0o2775)
-    return folder
-
-
-@pytest.fixture
-def as_user(hub, store: Path, tmp_path: Path) -> Callable[..., Result]:
-    """Runs a command line in a user's own project."""
+def store_with(hub, tmp_path: Path, manifest, vcm) -> Callable[[int], Path]:
+    """Makes a store in a folder into which the whole group may write; the first user has installed a model there."""
+    if os.name == "nt" or os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can be several users, with setpriv")
     hub.add_repo("acme/a", {"model.safetensors": A})
     hub.add_repo("acme/b", {"model.safetensors": B})
 
-    def run(user: int, models: str, *arguments: str, umask: int = 0o002) -> Result:
-        project = tmp_path / f"user{user}"
+    def make(umask: int) -> Path:
+        folder = tmp_path / "store"
+        folder.mkdir()
+        os.chown(folder, 0, GROUP)
+        folder.chmod(0o2775)
+        manifest('[models.a]\nrepo = "acme/a"\n')
+        before = os.umask(umask)
+        try:
+            assert vcm("--cache-dir", folder, "sync").code == 0
+        finally:
+            os.umask(before)
+        for path in folder.rglob("*"):
+            assert path.stat().st_gid == GROUP
+            mode = path.stat().st_mode
+            os.chown(path, FIRST, GROUP)
+            path.chmod(mode)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Callable[..., Result]:
+    """Runs a command line as the second user, in a project of that one."""
+
+    def run(store: Path, models: str, *arguments: str) -> Result:
+        project = tmp_path / "second"
         project.mkdir(exist_ok=True)
-        os.chown(project, user, user)
+        os.chown(project, SECOND, SECOND)
         (project / "models.toml").write_text("".join(f'[models.{name}]\nrepo = "acme/{name}"\n' for name in models))
         environment = {"VCM_CACHE_DIR": str(store), "HOME": str(project), "TMPDIR": str(project)}
         done = subprocess.run(
             [
-                *("setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={GROUP}"),
+                *("setpriv", f"--reuid={SECOND}", f"--regid={SECOND}", f"--groups={GROUP}"),
                 *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
                 *(sys.executable, "-m", "vcm", *arguments),
             ],
             cwd=project,
             env={**os.environ, **environment},
-            umask=umask,
+            umask=0o002,
             capture_output=True,
             text=True,
             timeout=60,
@@ -66,38 +81,34 @@ def as_user(hub, store: Path, tmp_path: Path) -> Callable[..., Result]:
     return run
 
 
-def test_a_group_uses_one_store(as_user, store, tmp_path):
-    assert as_user(FIRST, "a", "sync").code == 0
-    for folder, folders, files in os.walk(store):
-        for path in (Path(folder, name) for name in (*folders, *files)):
-            is_read_only = path.is_relative_to(store / "blobs" / "sha256") or path.suffix == ".safetensors"
-            wanted = 0o2775 if path.is_dir() else 0o444 if is_read_only else 0o664
-            assert oct(path.stat().st_mode & 0o7777) == oct(wanted), path
-            assert path.stat().st_gid == GROUP
+def test_a_group_uses_one_store(store_with, second):
+    store = store_with(0o002)
+    for path in store.rglob("*"):
+        is_read_only = path.is_relative_to(store / "blobs" / "sha256") or path.suffix == ".safetensors"
+        wanted = 0o2775 if path.is_dir() else 0o444 if is_read_only else 0o664
+        assert oct(path.stat().st_mode & 0o7777) == oct(wanted), path
     # The first user's download was broken off: only its owner could make it read-only in the end.
     partial = store / "partial" / hashlib.sha256(B).hexdigest()
     partial.write_bytes(B[:1000])
     os.chown(partial, FIRST, GROUP)
     partial.chmod(0o664)
-    done = as_user(SECOND, "ab", "sync")
+    done = second(store, "ab", "sync")
     assert (done.code, done.err) == (0, "fetching 1 file, 5.0 kB\n")
     blob = store / "blobs" / "sha256" / hashlib.sha256(B).hexdigest()
     assert (blob.read_bytes(), blob.stat().st_uid, blob.stat().st_mode & 0o777) == (B, SECOND, 0o444)
-    assert as_user(FIRST, "b", "sync").out.endswith("Nothing to do: 1 model installed\n")
 
 
-def test_who_may_only_read_uses_it_all_the_same(as_user, store):
-    assert as_user(FIRST, "a", "sync", umask=0o022).code == 0
+def test_who_may_only_read_uses_it_all_the_same(store_with, second):
     # Its folders are the first user's alone, as that one's umask says.
+    store = store_with(0o022)
     cannot = "cannot use {}: permission denied"
-    done = as_user(SECOND, "a", "sync")
-    assert done.code == 0
+    done = second(store, "a", "sync")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "Nothing to do: 1 model installed")
     assert done.err == (
         "note: the store cannot take down that this project uses it, so vcm cache prune may remove its models: "
         f"{cannot.format(store / 'registry.json.lock')}\n"
     )
-    assert as_user(SECOND, "a", "run", "true").code == 0
-    done = as_user(SECOND, "ab", "sync")
+    done = second(store, "ab", "sync")
     assert done.code == 5
     assert done.err == (
         f"error: {cannot.format(store / 'in-use' / 'store.lock')}\n"
