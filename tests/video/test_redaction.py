@@ -218,7 +218,7 @@ def test_a_full_disk(videos, tmpfs) -> None:
 
 
 def test_an_interrupt_leaves_no_half_copy(tmp_path) -> None:
-    path = make_video(tmp_path / "a.mp4", [(120, "red")], None, size=(320, 240))
+    path = make_video(tmp_path / "a.mp4", [(60, "red")], None, size=(320, 240))
     code = "import sys, pathlib, vcm.video.redaction as r; r.redact(*map(pathlib.Path, sys.argv[1:]), [])"
     child = subprocess.Popen(
         [sys.executable, "-c", code, path, tmp_path / "b.mp4"],
