@@ -728,7 +728,7 @@ def test_usage_in_json(arguments, message, hint, project, vcm, error_of):
 
 
 @pytest.mark.parametrize("buffering", [{}, {"PYTHONUNBUFFERED": "1"}])
-@pytest.mark.parametrize("command", ["list", "show frames --json", "--help"])
+@pytest.mark.parametrize("command", ["list", "--help"])
 def test_a_reader_that_leaves_early(command, buffering, synced, project):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reading, writing = os.pipe()

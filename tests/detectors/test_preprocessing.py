@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,12 +105,15 @@ def read(config: dict[str, Any]) -> Preprocessing:
     return read_preprocessing(Table(_ModelFile("preprocessor_config.json", ""), (), config))
 
 
+@cache
 def picture(height: int, width: int) -> NDArray[np.uint8]:
-    """Slopes, an edge and noise."""
+    """Slopes, an edge and noise; the same for all, who may not write to it."""
     rows, columns = np.mgrid[:height, :width]
     smooth = np.stack([rows * 255 / height, columns * 255 / width, (rows + columns) % 256], axis=-1)
     smooth[height // 3 : height // 2] = 255
-    return np.clip(smooth + np.random.default_rng(3).normal(0, 10, smooth.shape), 0, 255).astype(np.uint8)
+    made = np.clip(smooth + np.random.default_rng(3).normal(0, 10, smooth.shape), 0, 255).astype(np.uint8)
+    made.flags.writeable = False
+    return made
 
 
 def genuine(config: dict[str, Any]) -> Any:

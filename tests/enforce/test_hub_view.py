@@ -170,7 +170,7 @@ def while_another_thread_enters():
                 pass
     thread = threading.Thread(target=enter)
     thread.start()
-    for _ in range(20):
+    for _ in range(10):
         child = os.fork()
         if not child:
             with vcm.hub_view():

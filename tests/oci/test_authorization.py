@@ -74,7 +74,7 @@ def test_tokens_of_two_seconds_last_for_a_long_read_by_several(private_registry,
         while time.monotonic() < end:
             if get(reader, data) != (200, data):
                 wrong.append(data)
-            time.sleep(0.01)
+            time.sleep(0.03)
 
     threads = [Thread(target=read, args=(data,)) for data in blobs]
     for thread in threads:

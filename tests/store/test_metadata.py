@@ -192,7 +192,7 @@ from vcm.store.metadata import MetadataStore
 
 store, mark = MetadataStore(Path(sys.argv[1])), sys.argv[2]
 seen = 0
-for number in range(300):
+for number in range(150):
     body = mark.encode() * (1 + number * 37 % 5000)
     store.write("acme/frames", KeptAnswer(address="a", fetched=number, body=body))
     if number % 50 == 0:

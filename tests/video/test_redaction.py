@@ -232,7 +232,7 @@ redact(source, target, [], advanced)
 
 
 def test_an_interrupt_leaves_no_half_copy(tmp_path) -> None:
-    path = make_video(tmp_path / "a.mp4", [(120, "red")], None, size=(320, 240))
+    path = make_video(tmp_path / "a.mp4", [(60, "red")], None, size=(320, 240))
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, path, tmp_path / "b.mp4"],
         stderr=subprocess.PIPE,
