@@ -256,7 +256,7 @@ run()
 """
 
 
-WHILE_A_CLASS_IS_MADE = """
+AS_ANOTHER_EXCEPTION = """
 import os, signal, sys
 from vcm.cli.interrupts import carried_through, end
 
@@ -264,23 +264,39 @@ class Attribute:
     def __set_name__(self, owner, name):
         os.kill(os.getpid(), signal.SIGINT)
 
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "_socket":
+            os.kill(os.getpid(), signal.SIGINT)
+
 def work():
-    type("Made", (), {"attribute": Attribute()})
+    try:
+        if expected == "RuntimeError":
+            type("Made", (), {"attribute": Attribute()})
+        else:
+            sys.meta_path.insert(0, Finder())
+            import _ssl
+    except Exception as error:
+        print(type(error).__name__)
+        raise
     return 0
 
+expected = sys.argv[1]
 end(carried_through(work))
 """
 
 
-def test_interrupted_while_a_class_is_made():
+@pytest.mark.parametrize("expected", ["RuntimeError", "ImportError"])
+def test_interrupted_where_python_makes_another_exception_of_it(expected):
     done = subprocess.run(
-        [sys.executable, "-c", WHILE_A_CLASS_IS_MADE],
+        [sys.executable, "-c", AS_ANOTHER_EXCEPTION, expected],
         capture_output=True,
         text=True,
         check=False,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert (done.returncode, done.stderr) == (130, "")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert done.stdout == f"{expected}\n" or (sys.version_info >= (3, 12) and not done.stdout)
 
 
 WHERE_NOTHING_CAN_BE_RAISED = """
@@ -329,7 +345,7 @@ def test_interrupted_where_nothing_can_be_raised(where, more):
         check=False,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "put away\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "put away\n", "interrupted\n")
 
 
 def test_interrupted_at_any_moment(many, vcm, hub, project, tmp_path, monkeypatch):

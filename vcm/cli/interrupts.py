@@ -23,13 +23,11 @@ def carried_through(work: Callable[[], int]) -> int:
     The signal is a KeyboardInterrupt in the main thread, so that what is half done is put away; whatever does not heed
     it, a thread that waits for a silent server, say, is not waited for. Without a handler of its own, the first process
     of a container would not even hear of SIGTERM. What was started with a signal ignored goes on ignoring it.
+
+    The work that has something to say of an interrupt gives a code of its own for it.
     """
     received: list[int] = []  # what is raised, or was: who asks twice does not disturb what is put away
     heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
-
-    def handle(handler: Callable[[int, FrameType | None], None]) -> None:
-        for each in heard:
-            signal.signal(each, handler)
 
     def interrupt(number: int, _: FrameType | None) -> None:
         if received:
@@ -52,28 +50,29 @@ def carried_through(work: Callable[[], int]) -> int:
     sys.unraisablehook = unheard
     try:
         _watch()
-        handle(interrupt)
-        code = _unwrapped(work)
+        _handle(heard, interrupt)
+        code = work()
         # From now on there is nothing to put away.
-        handle(_end)
-    except KeyboardInterrupt:  # not suppress(): one could come while its block is left
-        handle(_end)
+        _handle(heard, _end)
+    except (KeyboardInterrupt, Exception) as error:
+        # Python makes other exceptions of it: where a class gets its attributes, or a module another's C functions.
+        if not received and not isinstance(error, KeyboardInterrupt):
+            raise
+        _handle(heard, _end)
+        _say_so()
     if received:
         _end(received[0])
     return code
 
 
-def _unwrapped(work: Callable[[], int]) -> int:
-    """What the work gives; an interrupt of it is one.
+def _handle(numbers: list[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> None:
+    for each in numbers:
+        signal.signal(each, handler)
 
-    Before Python 3.12, what is raised while a class gets its attributes comes out as the cause of a RuntimeError.
-    """
-    try:
-        return work()
-    except RuntimeError as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
+
+def _say_so() -> None:
+    with suppress(OSError, ValueError):
+        print("interrupted", file=sys.stderr)
 
 
 def hand_over_signals() -> None:
