@@ -132,7 +132,7 @@ def test_one_asks_a_mirror_that_lies_and_the_other_one_that_does_not(locked, sta
 
 
 def test_one_of_many_is_killed_and_the_others_go_on_from_its_bytes(locked, start, zoo, hub, cache):
-    hub.fail(Fault(path=f"*{_large_key(zoo)}", origin="cdn", rate=4 << 20, times=None))
+    hub.fail(Fault(path=f"*{_large_key(zoo)}", origin="cdn", stall_after=LARGE // 3))
     digest = next(digest for digest, size in zoo.sizes.items() if size == LARGE)
     first = start("--project", locked[0], "sync", "--locked")
     until(lambda: partial_sizes(cache).get(digest, 0) > LARGE // 4)
