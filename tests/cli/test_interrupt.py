@@ -286,6 +286,35 @@ end(carried_through(work))
 """
 
 
+WHILE_IT_IS_TOLD = """
+import io, os, signal, sys
+from vcm.cli.interrupts import carried_through, end
+
+class Told(io.FileIO):
+    def write(self, data):
+        if b"interrupted" in data:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().write(data)
+
+def work():
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(Told(2, "w", closefd=False)), line_buffering=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+end(carried_through(work))
+"""
+
+
+def test_interrupted_while_it_is_told():
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_IT_IS_TOLD],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.parametrize("expected", ["RuntimeError", "ImportError"])
 def test_interrupted_where_python_makes_another_exception_of_it(expected):
     done = subprocess.run(

@@ -58,8 +58,8 @@ def carried_through(work: Callable[[], int]) -> int:
         # Python makes other exceptions of it: where a class gets its attributes, or a module another's C functions.
         if not received and not isinstance(error, KeyboardInterrupt):
             raise
-        _handle(heard, _end)
         _say_so()
+        _handle(heard, _end)
     if received:
         _end(received[0])
     return code
@@ -92,7 +92,8 @@ def end(code: int) -> NoReturn:
     Python would first wait for every thread, of which one may be waiting for a silent server, and a signal that came
     meanwhile would end it with another code.
     """
-    with suppress(OSError, ValueError):
+    # A signal may have come in the middle of the same: what is written is then a RuntimeError.
+    with suppress(OSError, ValueError, RuntimeError):
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
