@@ -114,6 +114,7 @@ def test_a_mirror_that_cannot_be_asked(folder, vcm, monkeypatch):
             "  hint: check the network, HTTPS_PROXY and the url of mirror rack\n"
             "nfs: all 3 files (4.1 kB)\n"
             "tape: cannot be asked: /nowhere/blobs/sha256: no such folder\n"
+            "  hint: mount it, or mend the url of mirror tape\n"
         ),
     )
     assert vcm("--offline", "mirror", "check", "nfs").code == 0

@@ -86,7 +86,9 @@ class FolderPlace:
             status = path.lstat()
         except (OSError, ValueError):
             if not self.root.is_dir():
-                raise UnreachableError(f"{self.root}: no such folder") from None
+                raise UnreachableError(
+                    f"{self.root}: no such folder", hint=f"mount it, or mend the url of {self.name}"
+                ) from None
             raise ModelNotFoundError("does not have it") from None
         if not stat.S_ISREG(status.st_mode):
             raise ModelNotFoundError("does not have it: what stands there is no file")
