@@ -6,7 +6,7 @@ the codes of the command line's JSON answers, and ``exit_code`` follows from it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 CONFIG_ERROR = "CONFIG_ERROR"
 LOCK_OUTDATED = "LOCK_OUTDATED"
@@ -101,6 +101,11 @@ def gravest(errors: Iterable[VcmError]) -> VcmError:
     Of several alike it is the first.
     """
     return max(errors, key=lambda error: (error.error_code == CHECKSUM_MISMATCH, error.exit_code))
+
+
+def exit_code_of(errors: Sequence[VcmError]) -> int:
+    """What a command ends with: the exit code of the gravest error, 0 where there is none."""
+    return gravest(errors).exit_code if errors else 0
 
 
 def _restore(kind: type[VcmError], state: dict[str, object]) -> VcmError:

@@ -10,7 +10,7 @@ from vcm.cli import output
 from vcm.cli.context import open_reporter, open_session
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
 from vcm.core.wording import counted, listed
-from vcm.errors import ConfigError, ModelChecksumError, VcmError, gravest
+from vcm.errors import ConfigError, ModelChecksumError, VcmError, exit_code_of
 from vcm.store.files import disk_errors
 from vcm.store.integrity import Integrity, check_store, discard_damaged
 from vcm.store.leases import Leases
@@ -47,7 +47,7 @@ def verify_store(store: Store, *, repair: bool, json: bool) -> int:
         if found.is_whole:
             print(f"{counted(found.blobs, 'blob')} and {counted(found.snapshots, 'model')}, every byte verified")
     output.print_errors(errors)
-    return gravest(errors).exit_code if errors else 0
+    return exit_code_of(errors)
 
 
 def _damage(found: Integrity) -> ModelChecksumError:

@@ -25,7 +25,7 @@ from vcm.core.lock import staleness
 from vcm.core.plan import models_in_scope
 from vcm.core.wording import counted, did_you_mean
 from vcm.enforce import gate
-from vcm.errors import ConfigError, gravest
+from vcm.errors import ConfigError, exit_code_of
 
 
 @command("check")
@@ -76,7 +76,7 @@ def verify(
                 session.store.snapshots.forget(answer.model.tree_digest)
             return carry_out(session, manifest, [answer.model for answer in failing], whole=False, json=json)
     _print_answers(answers, "every byte verified", json=json)
-    return gravest(answer.error() for answer in failing).exit_code if failing else 0
+    return exit_code_of([answer.error() for answer in failing])
 
 
 def _report_damage(failing: list[gate.Checked]) -> None:

@@ -18,7 +18,7 @@ from typer.main import get_command
 from vcm.cli import output
 from vcm.cli.context import Options, options, set_options
 from vcm.core.wording import system_reason
-from vcm.errors import INSUFFICIENT_SPACE, PERMISSION_ERROR, ConfigError, VcmError, gravest
+from vcm.errors import INSUFFICIENT_SPACE, PERMISSION_ERROR, ConfigError, VcmError, exit_code_of
 from vcm.version import VERSION
 
 INTERRUPTED = 130
@@ -167,7 +167,7 @@ def fail(error: VcmError, *, json: bool) -> int:
         each = {"errors": [output.error_document(one) for one in errors]} if error.others else {}
         output.print_json(each, errors)
     output.print_errors(errors)
-    return gravest(errors).exit_code
+    return exit_code_of(errors)
 
 
 def _show_version(value: bool) -> None:

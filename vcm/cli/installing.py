@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vcm.cli import output
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import DEFAULT_HEADROOM, Manifest
-from vcm.errors import DiskSpaceError, VcmError, gravest
+from vcm.errors import DiskSpaceError, VcmError, exit_code_of
 from vcm.install.syncing import Synced, check_space
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def carry_out(
     else:
         output.print_sync(answers, asked_hub=asked_hub, seconds=seconds)
     print_failures(answers, manifest)
-    return gravest(errors).exit_code if errors else 0
+    return exit_code_of(errors)
 
 
 def _say_what_is_missing(answers: Sequence[Synced], session: Session, headroom: float) -> None:

@@ -14,7 +14,7 @@ from vcm.cli.dispatch import command
 from vcm.core.redistribution import caution
 from vcm.core.wording import byte_count, counted, listed
 from vcm.enforce import gate
-from vcm.errors import RegistryError, gravest
+from vcm.errors import RegistryError, exit_code_of
 
 if TYPE_CHECKING:
     from vcm.core.lock import LockedModel
@@ -79,7 +79,7 @@ def push(
     else:
         _print(pushed, address.host, seconds, dry_run=dry_run)
     output.print_errors(errors)
-    return gravest(errors).exit_code if errors else 0
+    return exit_code_of(errors)
 
 
 def _refuse_unsound(answers: Sequence[gate.Checked]) -> None:

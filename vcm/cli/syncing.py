@@ -15,7 +15,7 @@ from vcm.cli.installing import carry_out, errors_of, print_failures
 from vcm.core.lock import LockedModel
 from vcm.core.manifest import Manifest
 from vcm.core.plan import models_in_scope
-from vcm.errors import ConfigError, gravest
+from vcm.errors import ConfigError, exit_code_of
 from vcm.settings import project_folder
 from vcm.store.project import Project, find_project
 
@@ -101,4 +101,4 @@ def _print_plan(
     else:
         output.print_plan(plan)
     print_failures(answers, manifest)
-    return gravest(errors).exit_code if errors else 0
+    return exit_code_of(errors)

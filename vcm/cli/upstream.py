@@ -12,7 +12,7 @@ from vcm.cli.context import Json, Refresh, open_project, open_session
 from vcm.cli.dispatch import command
 from vcm.core.lock import Lock
 from vcm.core.manifest import Manifest
-from vcm.errors import gravest
+from vcm.errors import exit_code_of
 from vcm.store.project import Project
 
 
@@ -37,7 +37,7 @@ def outdated(
         upstream_output.print_news(news)
     output.print_errors(errors)
     if errors:
-        return gravest(errors).exit_code
+        return exit_code_of(errors)
     return 1 if exit_code and any(each.needs_action for each in news) else 0
 
 
@@ -55,7 +55,7 @@ def confirm_lock(project: Project, manifest: Manifest, lock: Lock, *, json: bool
     output.print_errors(errors)
     if any(answer.is_wrong for answer in answers):
         return 1
-    return gravest(errors).exit_code if errors else 0
+    return exit_code_of(errors)
 
 
 @command("diff")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
+from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.records import record
 from vcm.core.wording import byte_count, listed
 from vcm.errors import (
@@ -83,6 +84,11 @@ def nobody_gave(wanted: WantedFile, failures: Sequence[Failure], without_origin:
         model=wanted.model,
         file=wanted.path,
     )
+
+
+def nobody_to_ask(model: LockedModel, file: LockedFile, without_origin: str) -> ModelDownloadError:
+    """The error for a locked file where there is neither an origin nor a mirror to ask."""
+    return nobody_gave(WantedFile(model=model.name, path=file.path, url="", size=file.size), (), without_origin)
 
 
 def _table(failures: Sequence[Failure]) -> list[str]:

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vcm.core.lock import LockedFile, LockedModel
 from vcm.core.plan import Origin, Plan, Supply
 from vcm.errors import VcmError
-from vcm.install.failures import nobody_gave
+from vcm.install.failures import nobody_to_ask
 from vcm.install.nearby import Nearby, sources_of
 from vcm.install.syncing import Synced, together
-from vcm.install.wanted import WantedFile
 
 if TYPE_CHECKING:
     from vcm.install.fetching import Fetcher
@@ -56,7 +54,7 @@ def failures(plan: Plan, without_origin: str) -> list[Synced]:
     answers = []
     for each in plan.changes:
         errors: list[VcmError] = [
-            nobody_gave(_wanted(each.model, file), (), without_origin)
+            nobody_to_ask(each.model, file, without_origin)
             for file in (*each.fetch, *each.reuse)
             if file.sha256 in plan.lacking
         ]
@@ -64,7 +62,3 @@ def failures(plan: Plan, without_origin: str) -> list[Synced]:
             error = together(each.model, errors, without_origin)
             answers.append(Synced(model=each.model, status="failed", error=error))
     return answers
-
-
-def _wanted(model: LockedModel, file: LockedFile) -> WantedFile:
-    return WantedFile(model=model.name, path=file.path, url="", size=file.size)

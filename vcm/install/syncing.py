@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
@@ -15,7 +15,7 @@ from vcm.core.records import record
 from vcm.core.reporter import Reporter
 from vcm.core.wording import byte_count, counted, listed
 from vcm.errors import NOT_INSTALLED, DiskSpaceError, ModelDownloadError, VcmError, gravest
-from vcm.install.wanted import LARGE, Fetched, WantedFile
+from vcm.install.wanted import LARGE, Fetched
 from vcm.store.files import disk_errors, free_space
 from vcm.store.store import Store
 
@@ -105,9 +105,10 @@ class Installer:
         self._deltas = nearby.deltas
         # What becomes one file with another takes no room. What turns out to be something else is fetched after all.
         unlinked = [file for file in plan.to_fetch if not nearby.takes_no_room(found.get(file.sha256))]
-        self._check_space(unlinked, headroom, {key: each for key, each in sources_of(plan).items() if key not in found})
+        wanted = sources_of(plan)
+        self._check_space(unlinked, headroom, {key: wanted[key] for key in wanted.keys() - found.keys()})
         here = Taker(self._store, nearby, self._reporter, self._cancelled).take(plan, found)
-        missing = [sources for sha256, sources in sources_of(plan).items() if sha256 not in here]
+        missing = [sources for sha256, sources in wanted.items() if sha256 not in here]
         if missing and self._fetcher is not None:
             files = [sources[0][1] for sources in missing]
             self._check_space(files, headroom, {sources[0][1].sha256: sources for sources in missing})
@@ -125,7 +126,7 @@ class Installer:
             self._fetcher().tell_failing_mirrors()
         return answers
 
-    def _check_space(self, files: Iterable[LockedFile], headroom: float, sources: Mapping[str, Sources]) -> None:
+    def _check_space(self, files: Collection[LockedFile], headroom: float, sources: Mapping[str, Sources]) -> None:
         """Refuse to begin what the disk cannot hold; what a mirror shares with the store takes no room.
 
         Args:
@@ -261,10 +262,9 @@ class Installer:
         if self._cancelled.is_set():
             raise KeyboardInterrupt
         if self._fetcher is None:
-            from vcm.install.failures import nobody_gave
+            from vcm.install.failures import nobody_to_ask
 
-            wanted = WantedFile(model=model.name, path=file.path, url="", size=file.size)
-            raise nobody_gave(wanted, (), self._without_origin)
+            raise nobody_to_ask(model, file, self._without_origin)
         return self._fetcher().fetch(sources)
 
 
